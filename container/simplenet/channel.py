@@ -1,0 +1,143 @@
+"""An input channel: the CSV files that SageMaker put below one directory, as features and labels."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+
+from simplenet import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+# What S3, Spark, Hadoop and SageMaker itself leave beside the data.
+_MARKERS = (".sagemaker-uploading", ".sagemaker-uploaded", ".manifest", ".metadata")
+
+
+class ChannelError(ValueError):
+    """A channel that cannot be trained on; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The rows of one channel, in the order of its files' names."""
+
+    name: str
+    files: int
+    size: int  #: bytes on disk
+    rows: NDArray[np.float32]  #: (rows, 1 + input_dim), the label first
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """The classes, each 0 or 1: (rows,)."""
+        return self.rows[:, 0]
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """All but the labels: (rows, input_dim)."""
+        return self.rows[:, 1:]
+
+
+def find(channels: Path, *names: str) -> Path:
+    """Return the directory of the first of the `names` that is a channel of this job.
+
+    Raises:
+        ChannelError: if none is.
+    """
+    for name in names:
+        if (channels / name).is_dir():
+            return channels / name
+    found = sorted(entry.name for entry in channels.iterdir()) if channels.is_dir() else []
+    raise ChannelError(
+        f"There is no channel {names[0]!r} in {channels}, which holds "
+        f"{', '.join(map(repr, found)) or 'no channel'}. "
+        f"Start the job with fit({{{names[0]!r}: 's3://BUCKET/PREFIX'}})."
+    )
+
+
+def read(directory: Path) -> Channel:
+    """Read every CSV file below `directory`: no header, the label (0 or 1) in the first column.
+
+    The files are read in the order of their names, so that the same data gives the same rows.
+
+    Raises:
+        ChannelError: if there is nothing to train on.
+        TableError: for the first cell, line or byte that cannot be read, with file and line.
+    """
+    files = [path for path in sorted(directory.rglob("*")) if _is_data(path, directory)]
+    if not files:
+        raise ChannelError(
+            f"Channel {directory.name!r} holds no files ({directory}). Usually the S3 prefix of the "
+            "channel is misspelt, or the role may not read it; hidden and marker files do not count."
+        )
+    blocks: deque[NDArray[np.float32]] = deque()
+    for path in files:
+        columns = blocks[0].shape[1] if blocks else None
+        blocks.extend(_read_file(path, str(path.relative_to(directory.parent)), columns))
+    if not blocks:
+        raise ChannelError(
+            f"Channel {directory.name!r} holds no rows: "
+            f"{len(files)} {'file is' if len(files) == 1 else 'files are'} empty ({directory})."
+        )
+    size = sum(path.stat().st_size for path in files)
+    return Channel(directory.name, len(files), size, _join(blocks))
+
+
+def _is_data(path: Path, directory: Path) -> bool:
+    """Leave out directories, and the hidden and marker files that tools leave beside data."""
+    parts = path.relative_to(directory).parts
+    return (
+        path.is_file()
+        and not any(part.startswith((".", "_")) for part in parts)
+        and not path.name.endswith(_MARKERS)
+    )
+
+
+def _read_file(path: Path, name: str, columns: int | None) -> Iterator[NDArray[np.float32]]:
+    """Yield the rows of one file, block by block, decompressed where its name ends in .gz."""
+    line = 1
+    with cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as stream:
+        try:
+            for block in table.read(stream, name, columns):
+                _check(block, name, line)
+                yield block
+                line += len(block)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ChannelError(
+                f"{name} is not a whole gzip file: {error}. Compress it and upload it again."
+            ) from None
+
+
+def _check(block: NDArray[np.float32], name: str, line: int) -> None:
+    """Refuse a block whose first column holds anything but labels, or that has no other."""
+    labels = block[:, 0]
+    wrong = np.flatnonzero((labels != 0) & (labels != 1))
+    if wrong.size:
+        raise ChannelError(
+            f"{name}, line {line + wrong[0]}, column 1 is {labels[wrong[0]]:g}; expected a label, "
+            "0 or 1. SageMaker's CSV has the label in the first column."
+        )
+    if block.shape[1] == 1:
+        raise ChannelError(
+            f"{name}, line {line} has only 1 column; expected a label and at least one feature, "
+            "separated by commas."
+        )
+
+
+def _join(blocks: deque[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Join blocks into one table, freeing each as it is copied: the peak is hardly above the table."""
+    rows = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), dtype=np.float32)
+    first = 0
+    while blocks:
+        block = blocks.popleft()
+        rows[first : first + len(block)] = block
+        first += len(block)
+    return rows

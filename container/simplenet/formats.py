@@ -1,0 +1,242 @@
+"""Media types: request bodies to features, scores to reply bodies. One entry a type."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import orjson
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header, parse_options_header
+
+from simplenet import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Features = NDArray[np.float32]  # (rows, columns)
+    Scores = NDArray[np.float32]  # (rows,)
+
+
+class BodyError(ValueError):
+    """A request body that cannot be read; the message goes to the caller as it is."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one media type spells features and scores."""
+
+    decode: Callable[[bytes, int], Features]
+    encode: Callable[[Scores], bytes]
+
+
+def _decode_csv(body: bytes, columns: int) -> Features:
+    """Read one row of features a line, without header or label."""
+    try:
+        blocks = list(table.read(io.BytesIO(body), "the body", columns))
+    except table.TableError as error:
+        raise BodyError(str(error)) from None
+    if not blocks:
+        raise BodyError("The body is empty; expected one row of numbers a line.")
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _decode_json(body: bytes, columns: int) -> Features:
+    """Read `{"instances": [...]}` or a bare list of rows.
+
+    Each row is a list of numbers, `{"features": [...]}` or, as AWS's own algorithms have it,
+    `{"data": {"features": {"values": [...]}}}`.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-inference.html
+    """
+    document = _load_json(body, "the body")
+    rows = document.get("instances") if isinstance(document, dict) else document
+    if not isinstance(rows, list) or not rows:
+        raise BodyError(
+            'The body holds no rows; expected {"instances": [{"features": [...]}, ...]} '
+            "or a list of lists of numbers."
+        )
+    # A list of plain numbers is one row.
+    if not isinstance(rows[0], list | dict):
+        rows = [rows]
+    return _stack(rows, "instance", columns)
+
+
+def _decode_json_lines(body: bytes, columns: int) -> Features:
+    """Read one JSON row a line."""
+    lines = body.rstrip().splitlines()
+    if not lines:
+        raise BodyError('The body is empty; expected one {"features": [...]} a line.')
+    return _stack([_load_json(line, f"line {n}") for n, line in enumerate(lines, 1)], "line", columns)
+
+
+def _decode_npy(body: bytes, columns: int) -> Features:
+    """Read an array of shape (rows, columns) or (columns,) that `numpy.save` wrote."""
+    try:
+        # Never allow_pickle: unpickling a request would run the caller's code.
+        array = np.load(io.BytesIO(body), allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError):
+        raise BodyError(
+            "The body is not an array of numbers in NumPy's .npy format, or it is cut short; "
+            "expected what numpy.save(file, array, allow_pickle=False) writes."
+        ) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = array.dtype if isinstance(array, np.ndarray) else "an archive of arrays"
+        raise BodyError(f"The array holds {kind}; expected floats or integers.")
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2 or not len(array):  # noqa: PLR2004
+        raise BodyError(
+            f"The array has shape {array.shape}; expected (rows, {columns}) with at least one row."
+        )
+    return _check(array, "row", columns)
+
+
+def _load_json(text: bytes, where: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BodyError(f"{where.capitalize()} is not JSON: {error}.") from None
+
+
+def _stack(rows: list[Any], noun: str, columns: int) -> Features:
+    """Turn JSON rows into an array, or say which of them is wrong."""
+    rows = [_features(row) for row in rows]
+    # A string or a boolean would become a number in NumPy's hands.
+    if all(type(row) is list and {*map(type, row)} <= {int, float} for row in rows):
+        try:
+            return _check(np.array(rows, dtype=np.float64), noun, columns)
+        except (ValueError, OverflowError) as error:
+            if isinstance(error, BodyError):
+                raise
+    _refuse(rows, noun, columns)
+
+
+def _features(row: Any) -> Any:
+    """Take the numbers out of either of the two objects that wrap them."""
+    if isinstance(row, dict):
+        row = row.get("data", row)
+    if isinstance(row, dict):
+        row = row.get("features")
+    return row.get("values") if isinstance(row, dict) else row
+
+
+def _refuse(rows: list[Any], noun: str, columns: int) -> NoReturn:
+    """Say which row is no row of numbers; some row is not."""
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, list):
+            raise BodyError(
+                f"{noun.capitalize()} {number} holds no list of numbers; "
+                'expected {"features": [...]} or [...].'
+            )
+        if len(row) != columns:
+            raise BodyError(_width(noun, number, len(row), columns))
+        for column, value in enumerate(row, 1):
+            if type(value) not in (int, float) or not abs(value) <= np.finfo(np.float32).max:
+                shown = orjson.dumps(value, default=str).decode()[:40]
+                raise BodyError(
+                    f"{noun.capitalize()} {number}, column {column} is {shown}; "
+                    "expected a number that float32 holds."
+                )
+    raise AssertionError("every row is right, and together they are not")  # noqa: EM101
+
+
+def _check(array: NDArray[Any], noun: str, columns: int) -> Features:
+    """Return finite float32 of the right width, or say where it is not."""
+    if array.shape[1] != columns:
+        raise BodyError(_width(noun, 1, array.shape[1], columns))
+    with np.errstate(over="ignore", invalid="ignore"):
+        features = array.astype(np.float32)
+    finite = np.isfinite(features)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise BodyError(
+            f"{noun.capitalize()} {row + 1}, column {column + 1} is {array[row, column]}; "
+            "expected a finite number that float32 holds."
+        )
+    return features
+
+
+def _width(noun: str, number: int, found: int, columns: int) -> str:
+    return (
+        f"{noun.capitalize()} {number} has {found:,} column{'' if found == 1 else 's'}; "
+        f"expected {columns:,}, the features that the model was trained on."
+    )
+
+
+def _encode_csv(scores: Scores) -> bytes:
+    """Return a score a line, with a final newline (batch transform joins replies end to end)."""
+    return table.write(scores)
+
+
+def _objects(scores: Scores, separator: bytes) -> bytes:
+    """Return `{"score": ..., "predicted_label": ...}` for each, as Linear Learner does.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/LL-in-formats.html
+    """
+    labels = np.round(scores).astype(np.uint8)
+    texts = table.write(scores).splitlines()
+    return separator.join(
+        b'{"score": %b, "predicted_label": %d}' % pair
+        for pair in zip(texts, labels.tolist(), strict=True)
+    )
+
+
+def _encode_json(scores: Scores) -> bytes:
+    return b'{"predictions": [' + _objects(scores, b", ") + b"]}"
+
+
+def _encode_json_lines(scores: Scores) -> bytes:
+    return _objects(scores, b"\n") + b"\n"
+
+
+def _encode_npy(scores: Scores) -> bytes:
+    """Return float32 of shape (rows, 1), so that `np.squeeze(np.round(...))` gives the labels."""
+    file = io.BytesIO()
+    np.save(file, scores.reshape(-1, 1), allow_pickle=False)
+    return file.getvalue()
+
+
+_JSON_LINES = Format(_decode_json_lines, _encode_json_lines)
+
+#: Each media type that a request or a reply can have; the first is the default of a request.
+FORMATS = {
+    "text/csv": Format(_decode_csv, _encode_csv),
+    "application/json": Format(_decode_json, _encode_json),
+    "application/jsonlines": _JSON_LINES,
+    "application/x-jsonlines": _JSON_LINES,
+    "application/x-ndjson": _JSON_LINES,
+    "application/x-npy": Format(_decode_npy, _encode_npy),
+}
+
+
+@lru_cache(maxsize=256)
+def media_type(content_type: str | None) -> str | None:
+    """Return the key of `FORMATS` that a Content-Type names, or None where there is none.
+
+    Neither case nor parameters count, and a request without the header is CSV.
+
+    >>> media_type("Text/CSV; charset=utf-8")
+    'text/csv'
+    """
+    name = parse_options_header(content_type)[0].strip().lower()
+    return name if name in FORMATS else None if name else next(iter(FORMATS))
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str | None, own: str) -> str | None:
+    """Return the key of `FORMATS` that an Accept header likes best, or None where it likes none.
+
+    `own` is the request's type: the reply has it too where the header leaves a choice.
+
+    >>> negotiate("application/json;q=0.5, text/csv", "application/x-npy")
+    'text/csv'
+    """
+    if not accept or not accept.strip():
+        return own
+    names = [own, *(name for name in FORMATS if name != own)]
+    return parse_accept_header(accept.lower(), MIMEAccept).best_match(names)

@@ -1,0 +1,125 @@
+"""Every knob of a training job, once: name, type, default, range and help."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# What SageMaker's own tools add to a job's hyperparameters; not ours to judge.
+# https://github.com/aws/sagemaker-training-toolkit/blob/master/src/sagemaker_training/params.py
+_FOREIGN_PREFIXES = ("sagemaker_", "_tuning_", "_kfold_")
+_FOREIGN_NAMES = ("default_user_module_name",)
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter that cannot be used; the message goes to the user as it is."""
+
+
+def _knob(default: int | float | None, help: str, low: float, high: float) -> Any:  # noqa: A002
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The settings of one training job."""
+
+    input_dim: int | None = _knob(None, "features a row; by default what the data has", 1, 100_000)
+    hidden_dim: int = _knob(20, "width of the hidden layer", 1, 65_536)
+    output_dim: int = _knob(1, "class scores a row: one, for two classes", 1, 1)
+    epochs: int = _knob(80, "passes over the training data", 1, 1_000_000)
+    batch_size: int = _knob(16, "rows a step of the optimiser", 1, 100_000_000)
+    lr: float = _knob(0.1, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0)
+    weight_decay: float = _knob(0.01, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
+    seed: int = _knob(0, "seed of the first weights and of the order of the rows", 0, 2**63 - 1)
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[Hyperparameters, frozenset[str]]:
+        """Read `hyperparameters.json`; return the settings and the names that were given in it.
+
+        A missing or empty file means that the job named none.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = ""
+        except UnicodeDecodeError as error:
+            raise HyperparameterError(f"{path} is not UTF-8 text: {error}.") from None
+        try:
+            given = json.loads(text) if text.strip() else {}
+        except json.JSONDecodeError as error:
+            raise HyperparameterError(f"{path} is not JSON: {error}.") from None
+        if not isinstance(given, dict):
+            raise HyperparameterError(
+                f"{path} holds a JSON {type(given).__name__}; expected an object of strings, "
+                'such as {"epochs": "80"}.'
+            )
+        return cls.parse(given)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, object]) -> tuple[Hyperparameters, frozenset[str]]:
+        """Turn SageMaker's strings into settings; return them and the names that were given.
+
+        >>> Hyperparameters.parse({"epochs": "5", "batch-size": "16"})[0].batch_size
+        16
+        """
+        knobs = {knob.name: knob for knob in fields(cls)}
+        spelt: dict[str, str] = {}
+        settings: dict[str, int | float] = {}
+        for name, value in given.items():
+            known = name.replace("-", "_")
+            if known in knobs:
+                if known in spelt:
+                    raise HyperparameterError(
+                        f"Hyperparameter {known} is given twice, as {spelt[known]!r} and as "
+                        f"{name!r}; leave one out."
+                    )
+                spelt[known] = name
+                settings[known] = _value(name, value, knobs[known])
+            elif not name.startswith(_FOREIGN_PREFIXES) and name not in _FOREIGN_NAMES:
+                raise HyperparameterError(_unknown(name, list(knobs)))
+        return cls(**settings), frozenset(settings)  # type: ignore[arg-type]  # _value saw the type
+
+
+def _value(name: str, value: object, knob: Any) -> int | float:
+    """Return `value` as the knob's type; it may be a number, a string or a JSON-quoted string."""
+    kind, article = (float, "a number") if "float" in knob.type else (int, "a whole number")
+    low, high = knob.metadata["low"], knob.metadata["high"]
+    expected = (
+        f"{article} from {_show(low)} to {_show(high)}" if low < high else f"{article}: {low}"
+    )
+    refusal = HyperparameterError(
+        f"Hyperparameter {name} is {value!r}; expected {expected} ({knob.metadata['help']})."
+    )
+    number = value
+    # An Estimator with a source directory sends each value as JSON, so a string is quoted twice.
+    for _ in range(2):
+        if isinstance(number, str):
+            try:
+                number = json.loads(number)
+            except (ValueError, RecursionError):
+                raise refusal from None
+    # bool is an int to Python; nothing here is one.
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise refusal
+    if not math.isfinite(number) or not low <= number <= high:
+        raise refusal
+    if kind is int and number != int(number):
+        raise refusal
+    return kind(number)
+
+
+def _show(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.replace("-", "_").lower(), known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"Hyperparameter {name!r} is not known.{hint} Known are: {', '.join(known)}."

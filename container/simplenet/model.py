@@ -1,0 +1,157 @@
+"""SimpleNet, whole: layers, standardisation, scoring, and the one file it is saved in.
+
+The file is safetensors: weights by name, and in its metadata the configuration that rebuilds the
+network. Loading it runs no code, unlike a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+#: Names the kind and the version of the file, so that another one is refused and not misread.
+FORMAT = "simplenet v1"
+
+_SCALE_ROWS = 64 << 10
+
+# Scoring holds (rows, hidden_dim) floats at a time; this bounds them to 16 MB.
+_SCORE_FLOATS = 4 << 20
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded; the message says what was found and what to do."""
+
+
+class SimpleNet(nn.Module):
+    """A binary classifier with one hidden layer.
+
+    Standardisation is part of the network: `mean` and `scale`, each of shape (input_dim,), are
+    buffers that training learns from its data and that travel with the weights.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, input_dim: int, hidden_dim: int = 20, output_dim: int = 1) -> None:
+        super().__init__()
+        if output_dim != 1:
+            raise ModelError(f"output_dim is {output_dim}; expected 1: one class score a row.")
+        self.input_dim = input_dim
+        self.hidden_dim = hidden_dim
+        self.output_dim = output_dim
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("scale", torch.ones(input_dim))
+        self.fc1 = nn.Linear(input_dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, output_dim)
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Draw the first weights: Glorot's uniform, which suits tanh, and zero biases."""
+        for layer in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+    def learn_scale(self, features: NDArray[np.float32]) -> None:
+        """Take mean and standard deviation from the training features: (rows, input_dim)."""
+        # In float64 and in parts: a sum of many float32 drifts, and a copy of all would be large.
+        parts = [features[first : first + _SCALE_ROWS] for first in range(0, len(features), _SCALE_ROWS)]
+        mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / len(features)
+        variance = sum(np.square(part - mean).sum(axis=0) for part in parts) / len(features)
+        # A constant column says nothing, and must not be divided by zero.
+        scale = np.where(variance > 0, np.sqrt(variance), 1.0)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.scale.copy_(torch.from_numpy(scale))
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Bring each feature to mean 0 and variance 1: (rows, input_dim) -> the same."""
+        return (features - self.mean) / self.scale
+
+    def logits(self, standard: Tensor) -> Tensor:
+        """Return the log-odds of class 1 of standardised features: (rows, input_dim) -> (rows,)."""
+        hidden = torch.tanh(functional.linear(standard, self.fc1.weight, self.fc1.bias))
+        return functional.linear(hidden, self.fc2.weight, self.fc2.bias).squeeze(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the class scores, each from 0 to 1: (rows, input_dim) -> (rows,)."""
+        return torch.sigmoid(self.logits(self.standardise(features)))
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the class scores, each from 0 to 1, of float32 features: (rows, input_dim) -> (rows,)."""
+        step = max(1, _SCORE_FLOATS // self.hidden_dim)
+        with torch.inference_mode():
+            parts = [
+                self.forward(torch.from_numpy(features[first : first + step])).numpy()
+                for first in range(0, len(features), step)
+            ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def save(self, path: Path) -> None:
+        """Write the model to `path`, whole or not at all."""
+        config = {
+            "input_dim": self.input_dim,
+            "hidden_dim": self.hidden_dim,
+            "output_dim": self.output_dim,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()},
+                temporary,
+                metadata={"format": FORMAT, "config": json.dumps(config)},
+            )
+            temporary.chmod(0o644)  # serving may run as another user
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> SimpleNet:
+        """Read what `save` wrote; the network is on the CPU and ready to score.
+
+        Raises:
+            ModelError: if the file is missing, cut short, or not a SimpleNet.
+        """
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise ModelError(_missing(path)) from None
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} cannot be read as safetensors: {error}.") from None
+        if metadata.get("format") != FORMAT:
+            raise ModelError(
+                f"{path} is of format {metadata.get('format')!r}; expected {FORMAT!r}. "
+                "Train it again with this image."
+            )
+        try:
+            net = cls(**json.loads(metadata["config"]))
+            net.load_state_dict(weights, strict=True)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{path} does not hold what its header says: {error}.") from None
+        return net.eval().requires_grad_(requires_grad=False)
+
+
+def _missing(path: Path) -> str:
+    """Say what is there in place of the model."""
+    found = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else None
+    there = "does not exist" if found is None else f"holds {', '.join(found[:10]) or 'nothing'}"
+    return (
+        f"There is no model: {path.parent} {there}; expected {path.name}. "
+        "Train first, and pack model.tar.gz with the file at the archive's root."
+    )

@@ -1,0 +1,53 @@
+"""What every test may use: a made `/opt/ml`, a trained one, and the image under Docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_moons
+from sklearn.model_selection import train_test_split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROJECT = Path(__file__).parents[1]
+IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
+
+
+def _engine_answers() -> bool:
+    return (
+        shutil.which("docker") is not None
+        and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a Docker engine where there is none; under CI that is an error instead."""
+    needing = [item for item in items if item.get_closest_marker("docker")]
+    if not needing or _engine_answers():
+        return
+    if os.environ.get("CI"):
+        pytest.exit("CI without a Docker engine: the tests of the image cannot run", returncode=1)
+    for item in needing:
+        item.add_marker(pytest.mark.skip(reason="no Docker engine answers `docker info`"))
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image, built from this checkout."""
+    subprocess.run(["docker", "build", "--quiet", "--tag", IMAGE, PROJECT / "container"], check=True)
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def moons() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The seed notebook's data: training features, test features, training labels, test labels."""
+    features, labels = make_moons(600, noise=0.25, random_state=np.random.RandomState(0))
+    return tuple(train_test_split(features, labels, test_size=0.25, random_state=1))
