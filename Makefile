@@ -5,35 +5,71 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 IMAGE ?= simplenet-sagemaker
-BUILD_ARGS ?=
+BASE_IMAGE ?= python:3.11-slim-bookworm
 # torch's CPU build, as in container/Dockerfile.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo image test check format lock clean
+BIN := .venv/bin
+PIP := $(BIN)/pip install --disable-pip-version-check
+SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | grep -v '\.md$$')
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --upgrade
+
+.PHONY: help demo image test check format lock bench clean
 
 help: ## list the commands
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 14
 
-demo: .venv/client ## the whole story on this machine: data, image, training, serving, evaluation, pictures
+demo: .venv/client ## the whole story: data, image, training, serving, evaluation, pictures
 	@docker info >/dev/null 2>&1 || $(MAKE) --no-print-directory .venv/container
-	@.venv/bin/python -m client demo --image $(IMAGE)
+	@$(BIN)/python -m client demo --image $(IMAGE)
 
-image: ## build the image and say how large it is
-	docker build $(BUILD_ARGS) --tag $(IMAGE) container
-	@.ci/image_size $(IMAGE)
+image: ## build the image, and say how much it adds to its base
+	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX) --tag $(IMAGE) container
+	@docker image inspect --format '{{.Size}}' $(IMAGE) $(BASE_IMAGE) | \
+	  awk '{size[NR] = $$1} END {printf "%s: %.2f GB, of which %.2f GB above its base (at most 1.00)\n", "$(IMAGE)", size[1] / 1e9, (size[1] - size[2]) / 1e9; exit size[1] - size[2] > 1e9}'
 
 test: .venv/dev ## every test; those of the image need a Docker engine
-	@.venv/bin/pytest
+	$(BIN)/pytest
 
-check: .venv/dev ## lint, format, types, shell scripts, Dockerfile
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
-	.venv/bin/shellcheck $$(git ls-files | xargs -r grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
-	.venv/bin/shfmt --diff --indent 2 --case-indent $$(git ls-files | xargs -r grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
-	.venv/bin/hadolint container/Dockerfile
+check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH=container:. $(BIN)/lint-imports
+	$(BIN)/shellcheck $(SCRIPTS)
+	$(BIN)/shfmt --diff $(SCRIPTS)
+	$(BIN)/hadolint container/Dockerfile
 
 format: .venv/dev ## write the code as `make check` wants it
-	.venv/bin/ruff check --fix
-	.venv/bin/ruff format
-	.venv/bin/shfmt --write --indent 2 --case-indent $$(git ls-files | xargs -r grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/shfmt --write $(SCRIPTS)
+
+lock: .venv/dev ## pin the newest versions of all dependencies
+	$(LOCK) container/requirements.in -o container/requirements.txt
+	$(LOCK) client/requirements.in -c container/requirements.txt -o client/requirements.txt
+	$(LOCK) requirements-dev.in -c container/requirements.txt -c client/requirements.txt -o requirements-dev.txt
+
+clean: ## remove what the other commands made here
+	rm -rf .venv demo_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"Python is {sys.version.split()[0]}; expected 3.10 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/client: client/requirements.txt | .venv
+	$(PIP) --requirement $<
+	@touch $@
+
+# torch alone comes from the index of its CPU builds, and first: then it is what the rest asks for.
+.venv/torch: container/requirements.txt | .venv
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' $<)"
+	@touch $@
+
+.venv/container: container/requirements.txt .venv/torch
+	$(PIP) --requirement $<
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/torch
+	$(PIP) --requirement $<
+	@touch $@

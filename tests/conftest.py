@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from sklearn.datasets import make_moons
 from sklearn.model_selection import train_test_split
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PROJECT = Path(__file__).parents[1]
 IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
@@ -42,12 +38,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image, built from this checkout."""
-    subprocess.run(["docker", "build", "--quiet", "--tag", IMAGE, PROJECT / "container"], check=True)
+    subprocess.run(
+        ["docker", "build", "--quiet", "--tag", IMAGE, PROJECT / "container"], check=True
+    )
     return IMAGE
 
 
+@dataclass(frozen=True)
+class Moons:
+    """The seed notebook's data, split as it splits them."""
+
+    train_features: np.ndarray  #: (450, 2)
+    test_features: np.ndarray  #: (150, 2)
+    train_labels: np.ndarray  #: (450,)
+    test_labels: np.ndarray  #: (150,)
+
+
 @pytest.fixture(scope="session")
-def moons() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The seed notebook's data: training features, test features, training labels, test labels."""
+def moons() -> Moons:
+    """Draw the data exactly as the notebook does."""
     features, labels = make_moons(600, noise=0.25, random_state=np.random.RandomState(0))
-    return tuple(train_test_split(features, labels, test_size=0.25, random_state=1))
+    return Moons(*train_test_split(features, labels, test_size=0.25, random_state=1))
+
+
+@pytest.fixture(scope="session")
+def moon_rows(moons: Moons) -> np.ndarray:
+    """The training rows as they stand in `train.csv`, the label first: (450, 3)."""
+    return np.column_stack([moons.train_labels, moons.train_features])

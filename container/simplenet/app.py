@@ -23,7 +23,7 @@ MAX_BODY_BYTES = 100 << 20
 
 
 def serve() -> Flask:
-    """Return the application for gunicorn, or end the program with a sentence where it cannot run."""
+    """Return the application for gunicorn, or end the program where it cannot run."""
     try:
         return create_app(Paths.from_environment())
     except ModelError as error:
@@ -70,7 +70,9 @@ def create_app(paths: Paths) -> Flask:
     @app.errorhandler(HTTPException)
     def refuse_request(error: HTTPException) -> Response:
         """Tell the caller what is wrong with the request, as HTTP itself sees it."""
-        reply = _refusal(error.code or 500, _SENTENCES.get(error.code or 500, error.description or error.name))
+        reply = _refusal(
+            error.code or 500, _SENTENCES.get(error.code or 500, error.description or error.name)
+        )
         if allowed := getattr(error, "valid_methods", None):
             reply.headers["Allow"] = ", ".join(sorted(allowed))
         return reply

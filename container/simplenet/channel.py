@@ -1,4 +1,4 @@
-"""An input channel: the CSV files that SageMaker put below one directory, as features and labels."""
+"""An input channel: the CSV files below one directory, as features and labels."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def read(directory: Path) -> Channel:
     files = [path for path in sorted(directory.rglob("*")) if _is_data(path, directory)]
     if not files:
         raise ChannelError(
-            f"Channel {directory.name!r} holds no files ({directory}). Usually the S3 prefix of the "
-            "channel is misspelt, or the role may not read it; hidden and marker files do not count."
+            f"Channel {directory.name!r} holds no files ({directory}). Usually its S3 prefix is "
+            "misspelt, or the role may not read it; hidden and marker files do not count."
         )
     blocks: deque[NDArray[np.float32]] = deque()
     for path in files:
@@ -133,7 +133,7 @@ def _check(block: NDArray[np.float32], name: str, line: int) -> None:
 
 
 def _join(blocks: deque[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Join blocks into one table, freeing each as it is copied: the peak is hardly above the table."""
+    """Join blocks into one table, freeing each as it is copied: the peak is hardly above it."""
     rows = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), dtype=np.float32)
     first = 0
     while blocks:

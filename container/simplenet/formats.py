@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import orjson
+from numpy.lib import format as npy
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
     Features = NDArray[np.float32]  # (rows, columns)
     Scores = NDArray[np.float32]  # (rows,)
+
+
+_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 class BodyError(ValueError):
@@ -38,7 +44,7 @@ class Format:
 def _decode_csv(body: bytes, columns: int) -> Features:
     """Read one row of features a line, without header or label."""
     try:
-        blocks = list(table.read(io.BytesIO(body), "the body", columns))
+        blocks = list(table.read(io.BytesIO(body), "The body", columns))
     except table.TableError as error:
         raise BodyError(str(error)) from None
     if not blocks:
@@ -71,22 +77,14 @@ def _decode_json_lines(body: bytes, columns: int) -> Features:
     lines = body.rstrip().splitlines()
     if not lines:
         raise BodyError('The body is empty; expected one {"features": [...]} a line.')
-    return _stack([_load_json(line, f"line {n}") for n, line in enumerate(lines, 1)], "line", columns)
+    return _stack(
+        [_load_json(line, f"line {n}") for n, line in enumerate(lines, 1)], "line", columns
+    )
 
 
 def _decode_npy(body: bytes, columns: int) -> Features:
     """Read an array of shape (rows, columns) or (columns,) that `numpy.save` wrote."""
-    try:
-        # Never allow_pickle: unpickling a request would run the caller's code.
-        array = np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError):
-        raise BodyError(
-            "The body is not an array of numbers in NumPy's .npy format, or it is cut short; "
-            "expected what numpy.save(file, array, allow_pickle=False) writes."
-        ) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        kind = array.dtype if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise BodyError(f"The array holds {kind}; expected floats or integers.")
+    array = _load_npy(body)
     if array.ndim == 1:
         array = array[np.newaxis]
     if array.ndim != 2 or not len(array):  # noqa: PLR2004
@@ -94,6 +92,29 @@ def _decode_npy(body: bytes, columns: int) -> Features:
             f"The array has shape {array.shape}; expected (rows, {columns}) with at least one row."
         )
     return _check(array, "row", columns)
+
+
+def _load_npy(body: bytes) -> NDArray[Any]:
+    """Return a view of the array in `body`; nothing is unpickled, unzipped or allocated for it."""
+    stream = io.BytesIO(body)
+    try:
+        read_header = _NPY_HEADERS[npy.read_magic(stream)]
+        shape, fortran, dtype = read_header(stream)
+        size = math.prod(shape) * dtype.itemsize
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, TokenError):
+        raise BodyError(
+            "The body is not in NumPy's .npy format; "
+            "expected what numpy.save(file, array, allow_pickle=False) writes."
+        ) from None
+    if dtype.kind not in "fiu":
+        raise BodyError(f"The array holds {dtype}; expected floats or integers.")
+    if size != len(body) - stream.tell():
+        raise BodyError(
+            f"The array's header promises {size:,} bytes of numbers, and "
+            f"{len(body) - stream.tell():,} follow; the body is cut short or has more behind it."
+        )
+    array = np.frombuffer(body, dtype, offset=stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _load_json(text: bytes, where: str) -> Any:
@@ -106,14 +127,14 @@ def _load_json(text: bytes, where: str) -> Any:
 def _stack(rows: list[Any], noun: str, columns: int) -> Features:
     """Turn JSON rows into an array, or say which of them is wrong."""
     rows = [_features(row) for row in rows]
-    # A string or a boolean would become a number in NumPy's hands.
-    if all(type(row) is list and {*map(type, row)} <= {int, float} for row in rows):
-        try:
-            return _check(np.array(rows, dtype=np.float64), noun, columns)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, BodyError):
-                raise
-    _refuse(rows, noun, columns)
+    # A string or a boolean would become a number in NumPy's hands, and a ragged list an error.
+    if any(type(row) is not list or not {*map(type, row)} <= {int, float} for row in rows):
+        _refuse(rows, noun, columns)
+    try:
+        array = np.array(rows, dtype=np.float64)
+    except (ValueError, OverflowError):
+        _refuse(rows, noun, columns)
+    return _check(array, noun, columns)
 
 
 def _features(row: Any) -> Any:
@@ -142,7 +163,7 @@ def _refuse(rows: list[Any], noun: str, columns: int) -> NoReturn:
                     f"{noun.capitalize()} {number}, column {column} is {shown}; "
                     "expected a number that float32 holds."
                 )
-    raise AssertionError("every row is right, and together they are not")  # noqa: EM101
+    raise AssertionError("every row is right, and together they are not")
 
 
 def _check(array: NDArray[Any], noun: str, columns: int) -> Features:

@@ -22,7 +22,7 @@ class HyperparameterError(ValueError):
     """A hyperparameter that cannot be used; the message goes to the user as it is."""
 
 
-def _knob(default: int | float | None, help: str, low: float, high: float) -> Any:  # noqa: A002
+def _knob(default: float | None, help: str, low: float, high: float) -> Any:  # noqa: A002
     return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
@@ -35,7 +35,9 @@ class Hyperparameters:
     output_dim: int = _knob(1, "class scores a row: one, for two classes", 1, 1)
     epochs: int = _knob(80, "passes over the training data", 1, 1_000_000)
     batch_size: int = _knob(16, "rows a step of the optimiser", 1, 100_000_000)
-    lr: float = _knob(0.1, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0)
+    lr: float = _knob(
+        0.1, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0
+    )
     weight_decay: float = _knob(0.01, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
     seed: int = _knob(0, "seed of the first weights and of the order of the rows", 0, 2**63 - 1)
 

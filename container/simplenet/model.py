@@ -66,7 +66,9 @@ class SimpleNet(nn.Module):
     def learn_scale(self, features: NDArray[np.float32]) -> None:
         """Take mean and standard deviation from the training features: (rows, input_dim)."""
         # In float64 and in parts: a sum of many float32 drifts, and a copy of all would be large.
-        parts = [features[first : first + _SCALE_ROWS] for first in range(0, len(features), _SCALE_ROWS)]
+        parts = [
+            features[first : first + _SCALE_ROWS] for first in range(0, len(features), _SCALE_ROWS)
+        ]
         mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / len(features)
         variance = sum(np.square(part - mean).sum(axis=0) for part in parts) / len(features)
         # A constant column says nothing, and must not be divided by zero.
@@ -88,7 +90,7 @@ class SimpleNet(nn.Module):
         return torch.sigmoid(self.logits(self.standardise(features)))
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the class scores, each from 0 to 1, of float32 features: (rows, input_dim) -> (rows,)."""
+        """Return the class scores, each from 0 to 1: float32 (rows, input_dim) -> (rows,)."""
         step = max(1, _SCORE_FLOATS // self.hidden_dim)
         with torch.inference_mode():
             parts = [
@@ -98,24 +100,28 @@ class SimpleNet(nn.Module):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def save(self, path: Path) -> None:
-        """Write the model to `path`, whole or not at all."""
+        """Write the model to `path`, whole or not at all.
+
+        Raises:
+            ModelError: if it cannot be written, for a full disk say.
+        """
         config = {
             "input_dim": self.input_dim,
             "hidden_dim": self.hidden_dim,
             "output_dim": self.output_dim,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
+        metadata = {"format": FORMAT, "config": json.dumps(config)}
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            save_file(
-                {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()},
-                temporary,
-                metadata={"format": FORMAT, "config": json.dumps(config)},
-            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(weights, temporary, metadata)
             temporary.chmod(0o644)  # serving may run as another user
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} could not be written: {error}.") from None
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -56,9 +56,9 @@ def read(stream: BinaryIO, name: str, columns: int | None = None) -> Iterator[ND
 def parse(
     block: bytes, name: str, first_line: int = 1, columns: int | None = None
 ) -> NDArray[np.float32]:
-    """Parse whole lines of CSV into an array of shape (lines, columns).
+    r"""Parse whole lines of CSV into an array of shape (lines, columns).
 
-    >>> parse(b"1,2.5\\n3,4e1", "example").tolist()
+    >>> parse(b"1,2.5\n3,4e1", "example").tolist()
     [[1.0, 2.5], [3.0, 40.0]]
     """
     end = block.find(b"\n")
@@ -83,7 +83,9 @@ def write(scores: NDArray[np.float32]) -> bytes:
 
     Each has the fewest digits that read back as the same float32.
     """
-    return orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].replace(b",", b"\n") + b"\n"
+    return (
+        orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].replace(b",", b"\n") + b"\n"
+    )
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
@@ -157,7 +159,9 @@ def _parse_strictly(
 def _cells(text: bytes, where: str, columns: int | None) -> list[str]:
     """Split one line into its cells."""
     if not text.strip():
-        raise TableError(f"{where} is blank; expected numbers separated by commas. Remove the line.")
+        raise TableError(
+            f"{where} is blank; expected numbers separated by commas. Remove the line."
+        )
     # No number has a comma in it, quoted or not: this needs no split of a line of any length.
     width = text.count(b",") + 1
     if columns not in (None, width):
@@ -182,7 +186,9 @@ def _number(cell: str, where: str, column: int, line: int) -> float:
     with np.errstate(over="ignore"):
         number = np.float32(cell)
     if not np.isfinite(number):
-        raise TableError(f"{where} is {_quote(cell)}; expected a number that float32 holds (3.4e38).")
+        raise TableError(
+            f"{where} is {_quote(cell)}; expected a number that float32 holds (3.4e38)."
+        )
     return float(number)
 
 

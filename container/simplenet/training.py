@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 import signal
 import sys
@@ -86,7 +87,10 @@ def main() -> int:
 def train(paths: Paths, stop: Stop) -> None:
     """Read the job's settings and data, fit a SimpleNet, and save it."""
     log.info(
-        "simplenet %s, Python %s, torch %s", __version__, platform.python_version(), torch.__version__
+        "simplenet %s, Python %s, torch %s",
+        __version__,
+        platform.python_version(),
+        torch.__version__,
     )
     settings = _read_settings(paths)
     _refuse_many_hosts(paths)
@@ -116,8 +120,8 @@ def prepare(data: Channel, settings: Hyperparameters) -> SimpleNet:
     input_dim = data.features.shape[1]
     if settings.input_dim not in (None, input_dim):
         raise TrainingError(
-            f"Hyperparameter input_dim is {settings.input_dim}, but the data has {input_dim} features "
-            "(and the label, in the first column). Correct it or leave it out."
+            f"Hyperparameter input_dim is {settings.input_dim}, but the data has {input_dim} "
+            "features (and the label, in the first column). Correct it or leave it out."
         )
     ones = np.count_nonzero(data.labels)
     if ones in (0, len(data.labels)):
@@ -131,9 +135,7 @@ def prepare(data: Channel, settings: Hyperparameters) -> SimpleNet:
     return net
 
 
-def fit(
-    net: SimpleNet, data: Channel, settings: Hyperparameters, stop: Stop
-) -> Iterator[Epoch]:
+def fit(net: SimpleNet, data: Channel, settings: Hyperparameters, stop: Stop) -> Iterator[Epoch]:
     """Train `net` in place, yielding after each epoch.
 
     AdamW over shuffled batches, with a learning rate that falls to zero along half a cosine, so
@@ -144,7 +146,7 @@ def fit(
     """
     rows = torch.from_numpy(data.rows)
     order_of = torch.Generator().manual_seed(settings.seed)
-    weights = [*net.parameters()]
+    weights: list[torch.Tensor] = [*net.parameters()]
     # The functional AdamW: an Optimizer object imports torch._dynamo, over a second for nothing.
     mean = [torch.zeros_like(weight) for weight in weights]
     square = [torch.zeros_like(weight) for weight in weights]
@@ -183,7 +185,7 @@ def fit(
                 loss_sum += loss * len(batch)
                 correct += ((logits > 0) == (labels > 0)).sum()
         loss_mean = float(loss_sum) / len(rows)
-        if not np.isfinite(loss_mean):
+        if not math.isfinite(loss_mean):
             raise TrainingError(
                 f"The loss of epoch {epoch + 1} is {loss_mean}: training diverged. "
                 f"Use a lower lr than {settings.lr:g}."
@@ -198,14 +200,16 @@ def fit(
 
 def _cosine(done: float, epochs: int) -> float:
     """Return the factor of the learning rate after `done` of `epochs`, from 1 down to 0."""
-    return 0.5 + 0.5 * np.cos(np.pi * done / epochs)
+    return 0.5 + 0.5 * math.cos(math.pi * done / epochs)
 
 
 def _read_settings(paths: Paths) -> Hyperparameters:
     """Read the hyperparameters, and log each with where it comes from."""
     settings, given = Hyperparameters.load(paths.hyperparameters)
     for name, value in asdict(settings).items():
-        log.info("hyperparameter %s = %s (%s)", name, value, "given" if name in given else "default")
+        log.info(
+            "hyperparameter %s = %s (%s)", name, value, "given" if name in given else "default"
+        )
     return settings
 
 

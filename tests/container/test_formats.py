@@ -1,0 +1,225 @@
+"""Request bodies to features, scores to replies."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from simplenet.formats import FORMATS, BodyError, media_type, negotiate
+
+
+def npy(array: Any, *, allow_pickle: bool = False) -> bytes:
+    """Return what `numpy.save` writes."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=allow_pickle)
+    return file.getvalue()
+
+
+SAME_ROWS = [
+    ("text/csv", b"1,2\n3,4.5"),
+    ("text/csv", b"1,2\n3,4.5\n"),
+    ("application/json", b'{"instances": [{"features": [1, 2]}, {"features": [3, 4.5]}]}'),
+    ("application/json", b'{"instances": [[1, 2], [3, 4.5]]}'),
+    (
+        "application/json",
+        b'{"instances": [{"data": {"features": {"values": [1, 2]}}}, {"features": [3, 4.5]}]}',
+    ),
+    ("application/json", b"[[1, 2], [3, 4.5]]"),
+    ("application/jsonlines", b'{"features": [1, 2]}\n[3, 4.5]\n'),
+    ("application/x-ndjson", b'{"data": {"features": {"values": [1, 2]}}}\r\n[3, 4.5]'),
+    ("application/x-npy", npy(np.array([[1, 2], [3, 4.5]]))),
+    ("application/x-npy", npy(np.array([[1, 2], [3, 4.5]], dtype=">f4", order="F"))),
+    ("application/x-npy", npy(np.array([[1, 2], [3, 4.5]], dtype=np.float16))),
+]
+
+
+@pytest.mark.parametrize(("name", "body"), SAME_ROWS)
+def test_the_same_rows_are_the_same_features_in_every_format(name: str, body: bytes) -> None:
+    """A caller may send whichever is at hand (F3, F4, F5, F8)."""
+    features = FORMATS[name].decode(body, 2)
+
+    np.testing.assert_array_equal(np.array([[1, 2], [3, 4.5]], np.float32), features, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("application/json", b"[1, 2]"),
+        ("application/x-npy", npy(np.array([1, 2], dtype=np.int8))),
+        ("text/csv", b"1,2"),
+    ],
+)
+def test_one_row_needs_no_second_bracket(name: str, body: bytes) -> None:
+    """A bare list of numbers, or an array of one dimension, is one row."""
+    assert [[1, 2]] == FORMATS[name].decode(body, 2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "sentence"),
+    [
+        ("text/csv", b"", "The body is empty; expected one row"),
+        ("text/csv", b"x0,x1\n1,2", "The body, line 1, column 1 is 'x0'; expected a number. If"),
+        ("text/csv", b"1,2,3", "The body, line 1 has 3 columns; expected 2."),
+        ("text/csv", b"1,2\n3", "The body, line 2 has 1 column; expected 2."),
+        ("text/csv", b"1,2\n\n3,4", "The body, line 2 is blank"),
+        ("application/json", b"", "The body is not JSON"),
+        ("application/json", b"{", "The body is not JSON"),
+        ("application/json", b"\xff", "The body is not JSON"),
+        ("application/json", b"[" * 100_000, "The body is not JSON"),
+        ("application/json", b"[[NaN, 1]]", "The body is not JSON"),
+        ("application/json", b"{}", "The body holds no rows"),
+        ("application/json", b"[]", "The body holds no rows"),
+        ("application/json", b"7", "The body holds no rows"),
+        ("application/json", b'{"instances": {}}', "The body holds no rows"),
+        ("application/json", b"[[1, 2, 3]]", "Instance 1 has 3 columns; expected 2, the features"),
+        ("application/json", b"[[1, 2], [3]]", "Instance 2 has 1 column; expected 2"),
+        ("application/json", b"[[1, 2], 3]", "Instance 2 holds no list of numbers"),
+        ("application/json", b'["1", "2"]', 'Instance 1, column 1 is "1"; expected a number'),
+        ("application/json", b"[[1, true]]", "Instance 1, column 2 is true; expected a number"),
+        ("application/json", b"[[1, null]]", "Instance 1, column 2 is null; expected a number"),
+        ("application/json", b"[[1, [2]]]", "Instance 1, column 2 is [2]; expected a number"),
+        ("application/json", b"[[1, 1e39]]", "Instance 1, column 2 is 1e+39; expected a finite"),
+        ("application/json", b"[[1, 1e400]]", "The body is not JSON"),
+        ("application/json", b"[[1, 1" + b"0" * 400 + b"]]", "The body is not JSON"),
+        ("application/json", b'[{"features": 1}]', "Instance 1 holds no list of numbers"),
+        ("application/json", b'[{"x": [1, 2]}]', "Instance 1 holds no list of numbers"),
+        ("application/jsonlines", b"", "The body is empty"),
+        ("application/jsonlines", b"[1, 2]\n{", "Line 2 is not JSON"),
+        ("application/jsonlines", b"[1, 2]\n\n[3, 4]", "Line 2 is not JSON"),
+        ("application/jsonlines", b"[1, 2]\n[3]", "Line 2 has 1 column; expected 2"),
+        ("application/x-npy", b"", "The body is not in NumPy's .npy format; expected what"),
+        ("application/x-npy", b"PK\x03\x04junk", "The body is not in NumPy's .npy format"),
+        (
+            "application/x-npy",
+            npy(np.ones((2, 2)))[:-1],
+            "The array's header promises 32 bytes of numbers, and 31",
+        ),
+        (
+            "application/x-npy",
+            npy([{}], allow_pickle=True),
+            "The array holds object; expected floats",
+        ),
+        ("application/x-npy", npy(np.array(["a"])), "The array holds <U1; expected floats or int"),
+        ("application/x-npy", npy(np.array([[True, False]])), "The array holds bool; expected fl"),
+        ("application/x-npy", npy(np.ones((2, 3))), "Row 1 has 3 columns; expected 2"),
+        ("application/x-npy", npy(np.ones((2, 2, 2))), "The array has shape (2, 2, 2); expected"),
+        (
+            "application/x-npy",
+            npy(np.ones((0, 2))),
+            "The array has shape (0, 2); expected (rows, 2)",
+        ),
+        ("application/x-npy", npy(np.float64(1)), "The array has shape (); expected (rows, 2)"),
+        (
+            "application/x-npy",
+            npy(np.array([[1, np.nan]])),
+            "Row 1, column 2 is nan; expected a fin",
+        ),
+        (
+            "application/x-npy",
+            npy(np.array([[1, 2], [1e39, 3]])),
+            "Row 2, column 1 is 1e+39; expec",
+        ),
+    ],
+)
+def test_a_body_that_cannot_be_read_gets_a_sentence(name: str, body: bytes, sentence: str) -> None:
+    """The message says what was found, what was expected, and where."""
+    with pytest.raises(BodyError) as refused:
+        FORMATS[name].decode(body, 2)
+
+    assert str(refused.value).startswith(sentence)
+
+
+SCORES = np.array([0.97, 0.5, 1e-30, 1], dtype=np.float32)
+
+
+def test_replies_are_spelt_as_linear_learners() -> None:
+    """CSV a score a line; JSON an object a row; npy a column (F6, B12, B13)."""
+    lines = FORMATS["application/jsonlines"].encode(SCORES).decode()
+
+    assert b"0.97\n0.5\n1e-30\n1.0\n" == FORMATS["text/csv"].encode(SCORES)
+    assert {
+        "predictions": [
+            {"score": 0.97, "predicted_label": 1},
+            {"score": 0.5, "predicted_label": 0},
+            {"score": 1e-30, "predicted_label": 0},
+            {"score": 1.0, "predicted_label": 1},
+        ]
+    } == json.loads(FORMATS["application/json"].encode(SCORES))
+    assert lines.endswith("\n")
+    assert {"score": 0.97, "predicted_label": 1} == json.loads(lines.splitlines()[0])
+    array = np.load(io.BytesIO(FORMATS["application/x-npy"].encode(SCORES)), allow_pickle=False)
+    np.testing.assert_array_equal(SCORES[:, np.newaxis], array, strict=True)
+
+
+@given(scores=arrays.arrays(np.float32, st.integers(1, 30), elements=st.floats(0, 1, width=32)))
+def test_every_reply_has_the_same_scores(scores: np.ndarray) -> None:
+    """Rows out equal rows in, in order, to the last bit of float32, in every format."""
+    csv = FORMATS["text/csv"].encode(scores).decode().splitlines()
+    objects = json.loads(FORMATS["application/json"].encode(scores))["predictions"]
+    lines = map(json.loads, FORMATS["application/jsonlines"].encode(scores).splitlines())
+
+    for texts in (csv, [row["score"] for row in objects], [row["score"] for row in lines]):
+        np.testing.assert_array_equal(scores, np.array([*texts], dtype=np.float32), strict=True)
+
+
+@given(body=st.binary(max_size=200), name=st.sampled_from([*FORMATS]))
+def test_any_bytes_are_features_or_get_a_sentence(body: bytes, name: str) -> None:
+    """No body of any kind raises anything but the error that becomes a 400."""
+    try:
+        features = FORMATS[name].decode(body, 2)
+    except BodyError:
+        return
+
+    assert np.float32 == features.dtype
+    assert 2 == features.shape[1]
+    assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (None, "text/csv"),
+        ("", "text/csv"),
+        ("text/csv", "text/csv"),
+        ("Text/CSV; charset=utf-8", "text/csv"),
+        ("text/csv; label_size=0", "text/csv"),
+        ("application/JSONLINES", "application/jsonlines"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        (" application/json ;charset=UTF-8", "application/json"),
+        ("application/octet-stream", None),
+        ("text", None),
+        (";", "text/csv"),
+    ],
+)
+def test_a_content_type_is_parsed_and_not_compared(header: str | None, name: str | None) -> None:
+    """Case and parameters do not count: AWS's own documents and SDKs send them (H24)."""
+    assert name == media_type(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "own", "name"),
+    [
+        (None, "application/x-npy", "application/x-npy"),
+        ("", "text/csv", "text/csv"),
+        ("*/*", "application/json", "application/json"),
+        ("text/csv, application/json", "application/json", "application/json"),
+        ("application/json;q=0.5, text/csv", "application/x-npy", "text/csv"),
+        ("application/json; q=0, */*", "application/json", "text/csv"),
+        ("text/*", "application/json", "text/csv"),
+        ("APPLICATION/JSON", "text/csv", "application/json"),
+        ("application/jsonlines;verbose=true", "text/csv", None),
+        ("image/png", "text/csv", None),
+        ("nonsense", "text/csv", None),
+    ],
+)
+def test_a_reply_is_of_the_type_that_accept_likes_best(
+    header: str | None, own: str, name: str | None
+) -> None:
+    """Lists, wildcards and q-values count; without a preference it is the request's type (H25)."""
+    assert name == negotiate(header, own)

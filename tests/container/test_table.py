@@ -1,0 +1,148 @@
+"""CSV bytes to numbers and back."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from simplenet import table
+from simplenet.table import TableError
+
+
+def read(text: bytes, columns: int | None = None) -> np.ndarray:
+    """Read all of `text` as one array."""
+    blocks = list(table.read(io.BytesIO(text), "data.csv", columns))
+    return np.concatenate(blocks) if blocks else np.empty((0, 0), np.float32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"1,2\n3,40\n",
+        b"1,2\n3,40",
+        b"1,2\r\n3,40\r\n",
+        b"1,2\r3,40\r",
+        b"\xef\xbb\xbf1,2\n3,40\n",
+        b"1,2\n3,40\n\n\r\n \n",
+        b' 1 ,"2"\n3.0,+4e1\n',
+        b"1.,02\n3,.4E+2\n",
+    ],
+    ids=["lf", "no-end", "crlf", "cr", "bom", "blank-end", "quotes", "spellings"],
+)
+def test_every_usual_spelling_of_a_table_reads_the_same(text: bytes) -> None:
+    """Line ends, byte-order mark, blanks at the end, quotes and exponents make no difference."""
+    assert [[1.0, 2.0], [3.0, 40.0]] == read(text).tolist()
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf"])
+def test_nothing_is_no_rows(text: bytes) -> None:
+    """An empty source has no rows; whether that is an error is the caller's to say."""
+    assert [] == list(table.read(io.BytesIO(text), "data.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            b"label,x\n0,1\n",
+            "data.csv, line 1, column 1 is 'label'; expected a number. If the first",
+        ),
+        (b"0,1\n0,x\n", "data.csv, line 2, column 2 is 'x'; expected a number."),
+        (b"0,1\n0\n", "data.csv, line 2 has 1 column; expected 2."),
+        (b"0,1\n0,1,2\n", "data.csv, line 2 has 3 columns; expected 2."),
+        (b"0,1\n0,\n", "data.csv, line 2, column 2 is empty; expected a number."),
+        (b"0,1\n\n0,1\n", "data.csv, line 2 is blank"),
+        (b"\n0,1\n", "data.csv, line 1 is blank"),
+        (b"0,nan\n", "data.csv, line 1, column 2 is 'nan'; expected a finite number."),
+        (b"0,1\n0,-Inf\n", "data.csv, line 2, column 2 is '-Inf'; expected a finite number."),
+        (b"0,1e39\n", "data.csv, line 1, column 2 is '1e39'; expected a number that float32 holds"),
+        (b"0,True\n", "data.csv, line 1, column 2 is 'True'; expected a number."),
+        (b"0,1_000\n", "data.csv, line 1, column 2 is '1_000'"),
+        (b"0,0x1f\n", "data.csv, line 1, column 2 is '0x1f'"),
+        (b"0;1\n", "data.csv, line 1, column 1 is '0;1'"),
+        (b"0,1\x00\n", r"data.csv, line 1, column 2 is '1\x00'"),
+        (b"0,\xe9\n", "data.csv, line 1 is not UTF-8 text (byte 3 is 0xe9)"),
+        (b'0,"1\n', "data.csv, line 1 is not CSV: unexpected end of data"),
+        ("0,\u0661\n".encode(), "data.csv, line 1, column 2 is '\u0661'"),
+        (b"0," + b"x" * 99, f"data.csv, line 1, column 2 is '{'x' * 40}...'"),
+    ],
+)
+def test_what_is_not_a_table_of_numbers_is_refused_with_its_place(
+    text: bytes, sentence: str
+) -> None:
+    """The message names the source, line, column and what was found there."""
+    with pytest.raises(TableError) as refused:
+        read(text)
+
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 4096])
+def test_blocks_of_any_size_give_the_same_rows(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Where a file is cut makes no difference to its rows, nor to the line of a fault."""
+    text = b"".join(b"%d,%d.5\r\n" % (n, n) for n in range(200)) + b"\r\n\r\n"
+    monkeypatch.setattr(table, "BLOCK_BYTES", size)
+
+    assert [[n, n + 0.5] for n in range(200)] == read(text).tolist()
+    with pytest.raises(TableError, match=r"line 151, column 2 is 'oops'"):
+        read(text.replace(b"150,150.5", b"150,oops"))
+    with pytest.raises(TableError, match="line 201 is blank"):
+        read(text + b"1,2\n")
+
+
+def test_the_number_of_columns_may_be_known_before() -> None:
+    """A table of another width is refused at its first line, however wide it is."""
+    with pytest.raises(TableError, match="line 1 has 3 columns; expected 2"):
+        read(b"1,2,3\n", columns=2)
+    with pytest.raises(TableError, match="line 1 has 1,000,001 columns; expected 2"):
+        read(b"1," * 1_000_000 + b"1", columns=2)
+
+
+def test_very_many_columns_are_read() -> None:
+    """A table that is wide rather than long is read as well."""
+    assert (2, 20_000) == read((b"0.25," * 19_999 + b"1\n") * 2).shape
+
+
+CELL = st.one_of(
+    st.floats(width=32).map(repr),
+    st.integers().map(str),
+    st.sampled_from(
+        ["", " ", "nan", "True", "1_0", "0x1", "1e400", "--1", '"1"', "1.", "+.5", "é"]
+    ),
+    st.text(alphabet='0123456789.eE+-," \t\r\n', max_size=6),
+)
+TEXT = st.lists(st.lists(CELL, min_size=1, max_size=4).map(",".join), max_size=6).map("\n".join)
+
+
+@given(text=st.one_of(TEXT.map(str.encode), st.binary(max_size=40)))
+@example(text=b"1,2\n3")
+@example(text=b"1\n\n2")
+@example(text=b"true\nFALSE")
+def test_the_fast_parsers_agree_with_the_strict_one_or_decline(text: bytes) -> None:
+    """Speed never changes what is a table: a faster parser gives the same numbers, or none."""
+    try:
+        strict = table._parse_strictly(text, "data.csv", 1, None)
+    except TableError:
+        strict = None
+    for parse in (table._parse_plain, table._parse_with_pandas):
+        fast = parse(text)
+        if fast is not None and np.isfinite(fast).all():
+            assert strict is not None
+            np.testing.assert_array_equal(strict, fast, strict=True)
+
+
+@given(
+    scores=arrays.arrays(
+        np.float32, st.integers(1, 50), elements=st.floats(0, 1, width=32, allow_subnormal=True)
+    )
+)
+def test_scores_read_back_as_the_same_float32(scores: np.ndarray) -> None:
+    """Nothing is lost between a model and whoever reads its scores."""
+    text = table.write(scores)
+
+    assert text.endswith(b"\n")
+    np.testing.assert_array_equal(scores, read(text)[:, 0], strict=True)
