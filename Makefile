@@ -20,7 +20,6 @@ help: ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 14
 
 demo: .venv/client ## the whole story: data, image, training, serving, evaluation, pictures
-	@docker info >/dev/null 2>&1 || $(MAKE) --no-print-directory .venv/container
 	@$(BIN)/python -m client demo --image $(IMAGE)
 
 image: ## build the image, and say how much it adds to its base

@@ -1,0 +1,77 @@
+"""The moon data of the notebook, and the CSV that SageMaker trains on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.datasets import make_moons
+from sklearn.model_selection import train_test_split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class DataError(ValueError):
+    """A file that does not hold labelled rows; the message says what it holds."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled rows."""
+
+    features: NDArray[np.float64]  #: (rows, features)
+    labels: NDArray[np.int64]  #: (rows,), each 0 or 1
+
+
+def moons(points: int = 600, noise: float = 0.25, seed: int = 0) -> tuple[Rows, Rows]:
+    """Return training and test rows, three to one, drawn and split as the notebook does it."""
+    # np.random.seed(seed) and the global generator give these very points.
+    features, labels = make_moons(points, noise=noise, random_state=np.random.RandomState(seed))
+    train_features, test_features, train_labels, test_labels = train_test_split(
+        features, labels, test_size=0.25, random_state=1
+    )
+    return Rows(train_features, train_labels), Rows(test_features, test_labels)
+
+
+def make_csv(
+    x: NDArray[np.float64], y: NDArray[np.int64], filename: str, data_dir: str | Path
+) -> Path:
+    """Write labels and features to `data_dir/filename` as SageMaker wants it; return its path.
+
+    "Amazon SageMaker requires that a CSV file doesn't have a header record and that the target
+    variable is in the first column."
+    https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-training.html
+    """
+    path = Path(data_dir) / filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    frame = pd.concat([pd.DataFrame(y), pd.DataFrame(x)], axis=1)
+    frame.to_csv(temporary, header=False, index=False, lineterminator="\n")
+    temporary.replace(path)
+    return path
+
+
+def read_csv(path: Path) -> Rows:
+    """Read what `make_csv` writes: no header, the label (0 or 1) in the first column.
+
+    Raises:
+        DataError: if the file is not that.
+    """
+    try:
+        table = pd.read_csv(path, header=None, dtype=np.float64).to_numpy()
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as numbers: {error}. Expected CSV without a header, the label "
+            "first."
+        ) from None
+    labels = table[:, 0]
+    if table.shape[1] == 1 or not np.isin(labels, (0, 1)).all() or not np.isfinite(table).all():
+        raise DataError(
+            f"{path} has no label (0 or 1) in the first column with finite features behind it; "
+            "expected such rows, as client.data.make_csv writes them."
+        )
+    return Rows(table[:, 1:], labels.astype(np.int64))

@@ -1,0 +1,84 @@
+"""The notebook's whole story on one machine: data, training, serving, evaluation, clean-up."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import TYPE_CHECKING
+
+from client import artefact, data, evaluation, metrics, pictures
+from client.runtime import PROJECT, Docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from client.runtime import Runtime
+
+_LOCAL_TEST = PROJECT / "local_test"
+
+
+def tell(runtime: Runtime, output: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Live through the story, leaving its files in `output`; return the endpoint's metrics.
+
+    What is started is stopped again, also where a step fails.
+
+    Raises:
+        ProgramError: if `train` or `serve` fails, or what they need cannot be installed.
+    """
+    job, serving = output / "opt_ml", output / "serving"
+    for tree in (job, serving):  # of the story before
+        shutil.rmtree(tree, ignore_errors=True)
+
+    say("1/7 Data: 450 points of two moons to train on, 150 to test with")
+    train, test = data.moons()
+    shutil.copytree(_LOCAL_TEST / "opt_ml" / "input" / "config", job / "input" / "config")
+    for directory in ("model", "output", "checkpoints"):
+        (job / directory).mkdir()
+    data.make_csv(train.features, train.labels, "train.csv", job / "input" / "data" / "train")
+    pictures.draw_data(train, output / "data.png")
+
+    say("2/7 Preparing the programs `train` and `serve`; the first time takes a minute or two")
+    runtime.prepare()
+
+    say("3/7 Training")
+    log = runtime.train(job)
+    pictures.draw_history(metrics.history(log), output / "history.png")
+
+    say("4/7 Packing model.tar.gz and unpacking it again, as SageMaker does in between")
+    artefact.pack(job / "model", output / "model.tar.gz")
+    artefact.unpack(output / "model.tar.gz", serving / "model")
+
+    say("5/7 Serving")
+    with runtime.serve(serving, output / "serve.log") as endpoint:
+        say(f"6/7 Evaluating {endpoint.url}/invocations on the 150 test points")
+        found = evaluation.evaluate(endpoint, test.features, test.labels)
+        title = f"SimpleNet on the test points: accuracy {found['Accuracy']:.3f}"
+        pictures.draw_boundary(endpoint, test, title, output / "boundary.png")
+        say("7/7 Cleaning up: stopping the server")
+    return found
+
+
+def next_steps(runtime: Runtime, output: Path) -> str:
+    """Return what the user may want to run now, ready to be pasted."""
+    if isinstance(runtime, Docker):
+        image = "" if runtime.image == "simplenet-sagemaker" else f" {shlex.quote(runtime.image)}"
+        serve = f"local_test/train_local.sh{image} && local_test/serve_local.sh{image}"
+    else:
+        base = shlex.quote(str((output / "serving").resolve()))
+        serve = (
+            f"SAGEMAKER_BASE_DIR={base} PYTHONPATH=container "
+            'PATH="$PWD/.venv/bin:$PATH" container/serve'
+        )
+    return f"""\
+The pictures: {output / "data.png"}, {output / "history.png"} and {output / "boundary.png"}.
+
+Next, serve the model until Ctrl-C:
+
+    {serve}
+
+and ask it from another terminal:
+
+    curl --data-binary @local_test/payload.csv -H 'Content-Type: text/csv' \\
+      http://127.0.0.1:8080/invocations
+"""
