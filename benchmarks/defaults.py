@@ -1,6 +1,6 @@
 """How the default hyperparameters were chosen: cross-validation on other draws than the seed's.
 
-    python benchmarks/defaults.py   # about two minutes on two cores; exit code 1 below a bar
+    PYTHONPATH=container .venv/bin/python benchmarks/defaults.py   # exit code 1 below a bar
 
 Every number is the accuracy on fresh points of the generator, which nothing was trained on; the
 best any classifier can reach is 0.9431. Three disjoint sets of draws keep it honest: the grid is
@@ -10,22 +10,22 @@ draw is looked at once, last, with settings that it had no say in.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from simplenet import training
+from simplenet.channel import Channel
+from simplenet.hyperparameters import Hyperparameters
 from sklearn.datasets import load_breast_cancer, make_moons
 from sklearn.model_selection import StratifiedKFold, train_test_split
-from torch.nn.functional import binary_cross_entropy_with_logits, linear, silu
-from torch.optim.adamw import adamw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,106 +37,36 @@ if TYPE_CHECKING:
     Score = Callable[[Features], NDArray[np.float32]]  # (rows, input_dim) -> (rows,), each 0 to 1
 
 
-# ---------------------------------------------------------------------------------------------
-# What is measured. Nothing below this part knows how a network is made or trained.
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The hyperparameters that decide how well a job learns, with their defaults."""
-
-    hidden_dim: int = 20
-    epochs: int = 80
-    batch_size: int = 32
-    lr: float = 0.1
-    weight_decay: float = 0.02
-    seed: int = 0
-
-
-def fit(features: Features, labels: Labels, settings: Settings) -> Score:
-    """Train a SimpleNet; return the function that scores rows with it."""
-    x, y = torch.from_numpy(features), torch.from_numpy(labels)
-    mean, scale = x.mean(0), x.std(0, correction=0)
-    scale = torch.where(scale > 0, scale, 1.0)
-    x = (x - mean) / scale
-
-    generator = torch.Generator().manual_seed(settings.seed)
-    weights: list[torch.Tensor] = []
-    for rows_in, rows_out in ((x.shape[1], settings.hidden_dim), (settings.hidden_dim, 1)):
-        bound = 1 / math.sqrt(rows_in)  # as nn.Linear draws its own
-        weights += (
-            torch.empty(shape).uniform_(-bound, bound, generator=generator)
-            for shape in ((rows_out, rows_in), (rows_out,))
-        )
-    for weight in weights:
-        weight.requires_grad_()
-
-    def logits(standard: torch.Tensor) -> torch.Tensor:
-        weight1, bias1, weight2, bias2 = weights
-        return linear(silu(linear(standard, weight1, bias1)), weight2, bias2).squeeze(1)
-
-    means = [torch.zeros_like(weight) for weight in weights]
-    squares = [torch.zeros_like(weight) for weight in weights]
-    steps = [torch.zeros(()) for _ in weights]
-    for epoch in range(settings.epochs):
-        order = torch.randperm(len(x), generator=generator)
-        for first in range(0, len(x), settings.batch_size):
-            batch = order[first : first + settings.batch_size]
-            loss = binary_cross_entropy_with_logits(
-                logits(x.index_select(0, batch)), y.index_select(0, batch)
-            )
-            gradients = torch.autograd.grad(loss, weights)
-            done = (epoch + first / len(x)) / settings.epochs
-            with torch.no_grad():
-                # An Optimizer object would import torch._dynamo, a second; the function does not.
-                adamw(
-                    weights,
-                    [*gradients],
-                    means,
-                    squares,
-                    [],
-                    steps,
-                    fused=True,
-                    amsgrad=False,
-                    beta1=0.9,
-                    beta2=0.999,
-                    lr=settings.lr * (0.5 + 0.5 * math.cos(math.pi * done)),
-                    weight_decay=settings.weight_decay,
-                    eps=1e-8,
-                    maximize=False,
-                )
-
-    def score(rows: Features) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            scores: NDArray[np.float32] = torch.sigmoid(
-                logits((torch.from_numpy(rows) - mean) / scale)
-            ).numpy()
-        return scores
-
-    return score
+def fit(features: Features, labels: Labels, settings: Hyperparameters) -> Score:
+    """Train a SimpleNet as the program does; return the function that scores rows with it."""
+    data = Channel("train", 1, 0, np.column_stack([labels, features]))
+    net = training.prepare(data, settings)
+    for _ in training.fit(net, data, settings, training.Stop()):
+        pass
+    return net.score
 
 
 # ---------------------------------------------------------------------------------------------
 # The plan: what is compared, on what, and what must be reached.
 
 AXES: dict[str, tuple[float, ...]] = {
-    "batch_size": (16, 32, 64),
+    "batch_size": (8, 16, 32, 64),
     "lr": (0.02, 0.05, 0.1, 0.2),
-    "weight_decay": (0.005, 0.01, 0.02, 0.05),
+    "weight_decay": (0.005, 0.01, 0.02),
 }
 GRID = [
-    Settings(batch_size=int(batch_size), lr=lr, weight_decay=weight_decay)
+    Hyperparameters(batch_size=int(batch_size), lr=lr, weight_decay=weight_decay)
     for batch_size, lr, weight_decay in product(*AXES.values())
 ]
 
 #: One knob at a time away from the defaults: is the network large enough, the training long enough?
 AROUND = [
-    *(Settings(hidden_dim=width) for width in (10, 50, 100)),
-    *(Settings(epochs=epochs) for epochs in (40, 160, 320)),
+    *(Hyperparameters(hidden_dim=width) for width in (10, 50, 100)),
+    *(Hyperparameters(epochs=epochs) for epochs in (40, 160, 320)),
 ]
 
 # Numbers of draws, which are seeds of the generator. The notebook's is 0: it is in neither.
-CHOICE_DRAWS = range(101, 113)
+CHOICE_DRAWS = range(101, 109)
 REPORT_DRAWS = range(201, 221)
 CHOICE_SEEDS = range(2)
 REPORT_SEEDS = range(3)
@@ -190,7 +120,11 @@ class Bench:
         self._pool = pool
 
     def on_draws(
-        self, all_settings: Sequence[Settings], draws: range, seeds: range, points: tuple[int, int]
+        self,
+        all_settings: Sequence[Hyperparameters],
+        draws: range,
+        seeds: range,
+        points: tuple[int, int],
     ) -> NDArray[np.float64]:
         """Train on each draw with each seed; return (settings, draws, seeds) of accuracies."""
         jobs = [
@@ -200,12 +134,12 @@ class Bench:
         results = list(self._pool.map(_one_draw, *zip(*jobs, strict=True), chunksize=8))
         return np.array(results).reshape(len(all_settings), len(draws), len(seeds))
 
-    def on_seed_data(self, settings: Settings, seeds: range) -> NDArray[np.float64]:
+    def on_seed_data(self, settings: Hyperparameters, seeds: range) -> NDArray[np.float64]:
         """Train on the notebook's 450 points; return (seeds, 2): fresh points, its 150."""
         jobs = [replace(settings, seed=seed) for seed in seeds]
         return np.array(list(self._pool.map(_seed_data, jobs)))
 
-    def on_breast_cancer(self, settings: Settings, shuffles: range) -> NDArray[np.float64]:
+    def on_breast_cancer(self, settings: Hyperparameters, shuffles: range) -> NDArray[np.float64]:
         """Cross-validate in 5 folds on 569 rows of 30 features; return (shuffles, 5)."""
         jobs = [(settings, shuffle) for shuffle in shuffles]
         return np.array(list(self._pool.map(_breast_cancer, *zip(*jobs, strict=True))))
@@ -220,18 +154,18 @@ def _fresh(points: tuple[int, int]) -> tuple[Features, Labels]:
     return _points[points]
 
 
-def _one_draw(settings: Settings, draw: int, points: tuple[int, int]) -> float:
+def _one_draw(settings: Hyperparameters, draw: int, points: tuple[int, int]) -> float:
     train_x, _, train_y, _ = split(draw)
     return accuracy(fit(train_x, train_y, settings), *_fresh(points))
 
 
-def _seed_data(settings: Settings) -> tuple[float, float]:
+def _seed_data(settings: Hyperparameters) -> tuple[float, float]:
     train_x, test_x, train_y, test_y = split(0)
     score = fit(train_x, train_y, settings)
     return accuracy(score, *_fresh(REPORT_POINTS)), accuracy(score, test_x, test_y)
 
 
-def _breast_cancer(settings: Settings, shuffle: int) -> list[float]:
+def _breast_cancer(settings: Hyperparameters, shuffle: int) -> list[float]:
     data = load_breast_cancer()
     features, labels = data.data.astype(np.float32), data.target.astype(np.float32)
     folds = StratifiedKFold(5, shuffle=True, random_state=shuffle).split(features, labels)
@@ -245,7 +179,7 @@ def _breast_cancer(settings: Settings, shuffle: int) -> list[float]:
 # The report.
 
 
-def table(all_settings: Sequence[Settings], results: NDArray[np.float64]) -> str:
+def table(all_settings: Sequence[Hyperparameters], results: NDArray[np.float64]) -> str:
     """Return a Markdown table of (settings, draws, seeds) of accuracies, the best first."""
     lines = [
         "| hidden_dim | epochs | batch_size | lr | weight_decay | mean | worst draw | worst job |",
@@ -253,7 +187,7 @@ def table(all_settings: Sequence[Settings], results: NDArray[np.float64]) -> str
     ]
     for index in np.argsort(-results.mean(axis=(1, 2)), kind="stable"):
         knobs, found = all_settings[index], results[index]
-        mark = "**" if knobs == Settings() else ""
+        mark = "**" if knobs == Hyperparameters() else ""
         lines.append(
             f"| {knobs.hidden_dim} | {knobs.epochs} | {knobs.batch_size} | {knobs.lr:g} "
             f"| {knobs.weight_decay:g} | {mark}{found.mean():.4f}{mark} "
@@ -262,7 +196,7 @@ def table(all_settings: Sequence[Settings], results: NDArray[np.float64]) -> str
     return "\n".join(lines)
 
 
-def are_neighbours(one: Settings, other: Settings) -> bool:
+def are_neighbours(one: Hyperparameters, other: Hyperparameters) -> bool:
     """Tell whether two settings of the grid are one step apart, in one knob."""
     steps = [
         abs(values.index(getattr(one, knob)) - values.index(getattr(other, knob)))
@@ -279,7 +213,7 @@ def say(text: str) -> None:
 
 def report(bench: Bench) -> list[str]:
     """Measure everything and print it; return the bars that were missed."""
-    defaults = Settings()
+    defaults = Hyperparameters()
     missed = []
 
     def check(what: str, value: float, bar: float) -> None:
