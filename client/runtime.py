@@ -183,6 +183,8 @@ def _started(
         if process.poll() is None:
             with _undisturbed():
                 stop(process)
+        if process.stdout:
+            process.stdout.close()
 
 
 def _follow(

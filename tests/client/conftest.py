@@ -1,0 +1,50 @@
+"""The story, told once by the programs themselves, for all who ask how it went."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: Where no Docker engine answers.
+WITHOUT_DOCKER = {**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What `python -m client demo` came to."""
+
+    code: int
+    said: str
+    output: Path
+
+
+def tell(output: Path, environment: Mapping[str, str], *options: str) -> Told:
+    """Run the demo as its user does."""
+    command = [sys.executable, "-m", "client", "demo", "--output", str(output), *options]
+    done = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Told(done.returncode, done.stdout, output)
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """The story as it is told where there is no Docker engine."""
+    return tell(tmp_path_factory.mktemp("a demo"), WITHOUT_DOCKER)
