@@ -50,9 +50,9 @@ def fit(features: Features, labels: Labels, settings: Hyperparameters) -> Score:
 # The plan: what is compared, on what, and what must be reached.
 
 AXES: dict[str, tuple[float, ...]] = {
-    "batch_size": (8, 16, 32, 64),
-    "lr": (0.02, 0.05, 0.1, 0.2),
-    "weight_decay": (0.005, 0.01, 0.02),
+    "batch_size": (8, 16, 32),
+    "lr": (0.05, 0.1, 0.2, 0.4),
+    "weight_decay": (0.01, 0.02, 0.05),
 }
 GRID = [
     Hyperparameters(batch_size=int(batch_size), lr=lr, weight_decay=weight_decay)

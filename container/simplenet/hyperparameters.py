@@ -38,7 +38,7 @@ class Hyperparameters:
     lr: float = _knob(
         0.1, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0
     )
-    weight_decay: float = _knob(0.01, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
+    weight_decay: float = _knob(0.02, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
     seed: int = _knob(0, "seed of the first weights and of the order of the rows", 0, 2**63 - 1)
 
     @classmethod
