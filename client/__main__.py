@@ -26,6 +26,10 @@ _ERRORS = (
 _INTERRUPTED = 130
 
 
+# Labelled rows: no header, the label first.
+_CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def cli() -> None:
     """SimpleNet on SageMaker, from your side."""
@@ -39,22 +43,30 @@ def cli() -> None:
     default=Path("demo_output"),
     help="Where the data, the model and the pictures go.",
 )
-def demo_command(image: str, output: Path) -> None:
+@click.option("--train", type=_CSV, help="Your own rows to train on, instead of the moon data.")
+@click.option("--test", type=_CSV, help="Your own rows to test with.")
+def demo_command(image: str, output: Path, train: Path | None, test: Path | None) -> None:
     """Tell the whole story on this machine: data, training, serving, evaluation, clean-up.
 
     Without a Docker engine the same programs run from this virtual environment.
     """
+    if (train is None) != (test is None):
+        raise click.UsageError("--train and --test go together; give both or neither.")
+    rows = (data.read_csv(train), data.read_csv(test)) if train and test else data.moons()
     began = time.monotonic()
     chosen: runtime.Runtime = runtime.Docker(image)
     if not runtime.Docker.is_available():
         click.echo("No Docker engine answers: train and serve run from .venv instead.")
         chosen = runtime.VirtualEnvironment()
-    demo.tell(chosen, output, lambda step: click.secho(f"==> {step}", bold=True))
+    demo.tell(chosen, *rows, output, lambda step: click.secho(f"==> {step}", bold=True))
     click.echo(f"\nDone in {time.monotonic() - began:.0f} s; nothing is left running.")
     click.echo(demo.next_steps(chosen, output))
 
 
 @cli.command("data")
+@click.option(
+    "--name", type=click.Choice(["moons", "breast-cancer"]), default="moons", help="Which data."
+)
 @click.option("--points", type=click.IntRange(min=8), default=600, help="How many points to draw.")
 @click.option("--noise", type=click.FloatRange(min=0), default=0.25, help="Their spread.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the generator.")
@@ -64,14 +76,15 @@ def demo_command(image: str, output: Path) -> None:
     default=Path("data"),
     help="The directory to write to.",
 )
-def data_command(points: int, noise: float, seed: int, output: Path) -> None:
-    """Write the moon data: train/train.csv, test/test.csv and a scatter plot, data.png."""
-    train, test = data.moons(points, noise, seed)
-    for name, rows in (("train", train), ("test", test)):
-        path = data.make_csv(rows.features, rows.labels, f"{name}.csv", output / name)
+def data_command(name: str, points: int, noise: float, seed: int, output: Path) -> None:
+    """Write a data set: train/train.csv and test/test.csv, and of the moons a scatter plot."""
+    train, test = data.moons(points, noise, seed) if name == "moons" else data.breast_cancer()
+    for channel, rows in (("train", train), ("test", test)):
+        path = data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
         click.echo(f"Path created: {path}")
-    pictures.draw_data(train, output / "data.png")
-    click.echo(f"Path created: {output / 'data.png'}")
+    if name == "moons":
+        pictures.draw_data(train, output / "data.png")
+        click.echo(f"Path created: {output / 'data.png'}")
 
 
 @cli.command("evaluate")
@@ -79,7 +92,7 @@ def data_command(points: int, noise: float, seed: int, output: Path) -> None:
     "--url", default="http://127.0.0.1:8080", help="Where a container serves, without a path."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-@click.argument("csv", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("csv", type=_CSV)
 def evaluate_command(csv: Path, url: str, *, as_json: bool) -> None:
     """Score the labelled rows of CSV (no header, the label first) and print how good that is."""
     rows = data.read_csv(csv)

@@ -1,4 +1,4 @@
-"""The moon data of the notebook, and the CSV that SageMaker trains on."""
+"""The moon data of the notebook, a second data set, and the CSV that SageMaker trains on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.datasets import make_moons
+from sklearn.datasets import load_breast_cancer, make_moons
 from sklearn.model_selection import train_test_split
 
 if TYPE_CHECKING:
@@ -30,7 +30,18 @@ class Rows:
 def moons(points: int = 600, noise: float = 0.25, seed: int = 0) -> tuple[Rows, Rows]:
     """Return training and test rows, three to one, drawn and split as the notebook does it."""
     # np.random.seed(seed) and the global generator give these very points.
-    features, labels = make_moons(points, noise=noise, random_state=np.random.RandomState(seed))
+    return _split(*make_moons(points, noise=noise, random_state=np.random.RandomState(seed)))
+
+
+def breast_cancer() -> tuple[Rows, Rows]:
+    """Return training and test rows of real data: 569 tumours of 30 features, 1 for benign.
+
+    https://scikit-learn.org/stable/datasets/toy_dataset.html#breast-cancer-dataset
+    """
+    return _split(*load_breast_cancer(return_X_y=True))
+
+
+def _split(features: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[Rows, Rows]:
     train_features, test_features, train_labels, test_labels = train_test_split(
         features, labels, test_size=0.25, random_state=1
     )

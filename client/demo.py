@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from typing import TYPE_CHECKING
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from client.data import Rows
     from client.runtime import Runtime
 
-_LOCAL_TEST = PROJECT / "local_test"
 
-
-def tell(runtime: Runtime, output: Path, say: Callable[[str], None]) -> dict[str, float]:
+def tell(
+    runtime: Runtime, train: Rows, test: Rows, output: Path, say: Callable[[str], None]
+) -> dict[str, float]:
     """Live through the story, leaving its files in `output`; return the endpoint's metrics.
 
     What is started is stopped again, also where a step fails.
@@ -28,17 +30,17 @@ def tell(runtime: Runtime, output: Path, say: Callable[[str], None]) -> dict[str
     """
     job, serving = output / "opt_ml", output / "serving"
     for tree in (job, serving):  # of the story before
-        shutil.rmtree(tree, ignore_errors=True)
+        if tree.exists():
+            shutil.rmtree(tree)
+    in_a_plane = train.features.shape[1] == 2  # noqa: PLR2004  # then it can be drawn
 
-    say("1/7 Data: 450 points of two moons to train on, 150 to test with")
-    train, test = data.moons()
-    shutil.copytree(_LOCAL_TEST / "opt_ml" / "input" / "config", job / "input" / "config")
-    for directory in ("model", "output", "checkpoints"):
-        (job / directory).mkdir()
+    say(f"1/7 Data: {len(train.labels)} rows to train on, {len(test.labels)} to test with")
     data.make_csv(train.features, train.labels, "train.csv", job / "input" / "data" / "train")
-    pictures.draw_data(train, output / "data.png")
+    configure(job, input_dim=train.features.shape[1])
+    if in_a_plane:
+        pictures.draw_data(train, output / "data.png")
 
-    say("2/7 Preparing the programs `train` and `serve`; the first time takes a minute or two")
+    say("2/7 Preparing the programs train and serve; the first time takes a minute or two")
     runtime.prepare()
 
     say("3/7 Training")
@@ -51,12 +53,24 @@ def tell(runtime: Runtime, output: Path, say: Callable[[str], None]) -> dict[str
 
     say("5/7 Serving")
     with runtime.serve(serving, output / "serve.log") as endpoint:
-        say(f"6/7 Evaluating {endpoint.url}/invocations on the 150 test points")
+        say(f"6/7 Evaluating {endpoint.url}/invocations on the {len(test.labels)} test rows")
         found = evaluation.evaluate(endpoint, test.features, test.labels)
-        title = f"SimpleNet on the test points: accuracy {found['Accuracy']:.3f}"
-        pictures.draw_boundary(endpoint, test, title, output / "boundary.png")
+        if in_a_plane:
+            title = f"SimpleNet on the test points: accuracy {found['Accuracy']:.3f}"
+            pictures.draw_boundary(endpoint, test, title, output / "boundary.png")
         say("7/7 Cleaning up: stopping the server")
     return found
+
+
+def configure(opt_ml: Path, input_dim: int) -> None:
+    """Write what SageMaker writes for a job: the files of local_test, and what is writable."""
+    config = opt_ml / "input" / "config"
+    shutil.copytree(PROJECT / "local_test" / "opt_ml" / "input" / "config", config)
+    file = config / "hyperparameters.json"
+    hyperparameters = {**json.loads(file.read_text("utf-8")), "input_dim": str(input_dim)}
+    file.write_text(json.dumps(hyperparameters, indent=2), "utf-8")
+    for directory in ("model", "output", "checkpoints"):
+        (opt_ml / directory).mkdir()
 
 
 def next_steps(runtime: Runtime, output: Path) -> str:
@@ -71,7 +85,7 @@ def next_steps(runtime: Runtime, output: Path) -> str:
             'PATH="$PWD/.venv/bin:$PATH" container/serve'
         )
     return f"""\
-The pictures: {output / "data.png"}, {output / "history.png"} and {output / "boundary.png"}.
+The pictures: {", ".join(str(picture) for picture in sorted(output.glob("*.png")))}.
 
 Next, serve the model until Ctrl-C:
 
