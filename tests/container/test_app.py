@@ -11,6 +11,7 @@ import pytest
 from simplenet import app as application
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
+from simplenet.settings import Settings
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -90,10 +91,10 @@ def test_a_bad_request_gets_its_status_and_one_sentence(
     assert sentence in reply.get_json()["error"]
 
 
-def test_a_body_that_is_too_large_is_413(trained: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is batch transform's; the sentence says what to do."""
-    monkeypatch.setattr(application, "MAX_BODY_BYTES", 1 << 20)
-    reply = create_app(trained).test_client().post("/invocations", data=b"1" * ((1 << 20) + 1))
+def test_a_body_that_is_too_large_is_413(trained: Paths) -> None:
+    """The limit is batch transform's own; the sentence says what to do (B8)."""
+    app = create_app(trained, Settings(max_payload_mb=1))
+    reply = app.test_client().post("/invocations", data=b"1" * ((1 << 20) + 1))
 
     assert 413 == reply.status_code
     assert "send fewer rows" in reply.get_json()["error"]
