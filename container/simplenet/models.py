@@ -43,15 +43,21 @@ def load(directory: Path, name: str) -> SimpleNet:
     A `model.tar.gz` that was packed with its directory leads one level down.
     """
     path = directory / name
-    if not path.exists():
-        below = sorted(directory.glob(f"*/{name}"))
-        if len(below) == 1:
-            sys.stderr.write(
-                f"serve: {name} is not in {directory} but in {below[0].parent}; taking it. "
-                "Pack model.tar.gz with the file at the archive's root.\n"
-            )
-            path = below[0]
-    return SimpleNet.load(path)
+    try:
+        if not path.exists():
+            below = sorted(directory.glob(f"*/{name}"))
+            if len(below) == 1:
+                sys.stderr.write(
+                    f"serve: {name} is not in {directory} but in {below[0].parent}; taking it. "
+                    "Pack model.tar.gz with the file at the archive's root.\n"
+                )
+                path = below[0]
+        return SimpleNet.load(path)
+    except PermissionError as error:
+        raise ModelError(
+            f"{error.filename} may not be read by user {os.getuid()}; "
+            "expected a directory and a file that any user may read."
+        ) from None
 
 
 @dataclass(frozen=True)

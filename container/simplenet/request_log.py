@@ -42,7 +42,7 @@ def write(reply: Response) -> Response:
         "path": path[:200],
         "status": reply.status_code,
         "ms": round(elapsed(environ) * 1e3, 3),
-        "bytes_in": environ.get("CONTENT_LENGTH"),
+        "bytes_in": request.content_length,
         "bytes_out": reply.content_length,
         "content_type": environ.get("CONTENT_TYPE", "")[:200],
         "accept": environ.get("HTTP_ACCEPT", "")[:200],
