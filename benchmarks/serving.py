@@ -1,7 +1,8 @@
 """Serving against its bars: each figure against a peer of the same run, on the same machine.
 
-    PYTHONPATH=container python benchmarks/serving.py           # wrk must be on PATH; exit code 1 below a bar
-    PYTHONPATH=container python benchmarks/serving.py --kinds   # gunicorn's worker kinds, with a bare Flask app
+    export PYTHONPATH=container
+    python benchmarks/serving.py           # wrk must be on PATH; exit code 1 below a bar
+    python benchmarks/serving.py --kinds   # gunicorn's worker kinds, with a bare Flask app
 
 Everything runs in this Python, side by side, one gunicorn process each, so that no engine's network
 is measured. CPU is the worker's own user and system time from /proc: it hardly drifts with the
