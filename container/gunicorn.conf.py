@@ -5,53 +5,44 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+import tempfile
+from typing import Any
 
-from gevent import monkey
+from simplenet.settings import Settings, SettingsError
 
-# Before anything else is imported, and once for all workers: patched after the fork, each worker
-# would search, and so copy, all that torch has in memory.
-monkey.patch_all()
-
-# As PID 1 a process does not hear SIGTERM before it asks to; gunicorn asks after the imports below.
+# As PID 1 a process does not hear SIGTERM before it asks to; gunicorn asks after the imports.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 # A row costs microseconds: threads of torch's own would only fight over the cores (and a forked
 # worker would wait for ever for those of its parent).
 os.environ["OMP_NUM_THREADS"] = "1"
 
+try:
+    _settings = Settings.from_environment()
+except SettingsError as error:
+    sys.exit(f"serve: {error}")
 
-def _cores() -> int:
-    """Return the cores this container may use: its affinity, and its share by the control group."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, when run without a container
-        cores = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no control group of version 2, or "max": no limit
-        pass
-    return cores
-
+if _settings.metrics:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="simplenet-metrics-")
 
 wsgi_app = "simplenet.app:serve()"
 
-# SageMaker calls port 8080, or in an inference pipeline the one it names here.
+# SageMaker calls port 8080, or in an inference pipeline the one it names.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/inference-pipeline-real-time.html
-bind = f"0.0.0.0:{os.environ.get('SAGEMAKER_BIND_TO_PORT') or 8080}"
+bind = f"0.0.0.0:{_settings.port}"
 
-# gevent reads each client on its own, so that one that stalls in its header or body holds up
+# An event loop reads each client on its own, so that one that stalls in its header or body holds up
 # nobody, least of all /ping.
-worker_class = "gevent"
-workers = int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or _cores())
+worker_class = "simplenet.worker.Worker"
+asgi_lifespan = "off"
+workers = _settings.workers
 
 # The application is made once, before the fork: no model means no server, and workers share memory.
 preload_app = True
 
-# Only a worker that hangs is to be killed: SageMaker allows a real-time request 60 s, an
-# asynchronous or a batch one 3,600 s, and a gevent worker beats while it waits.
-timeout = int(os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT") or 60)
+# A worker that hangs is killed, and a client that stops in mid-body is let go: SageMaker allows a
+# request 60 s to 3,600 s, but the worker beats, and bytes come, all the while.
+timeout = _settings.timeout
 
 # SageMaker sends SIGKILL 30 s after SIGTERM; requests in flight have until shortly before it.
 graceful_timeout = 25
@@ -64,3 +55,11 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 
 # No control socket: it would be written below HOME, and any user, read-only, has none.
 control_socket_disable = True
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """Let the metrics of a worker that is gone be summed with those of the living."""
+    if _settings.metrics:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

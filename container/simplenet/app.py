@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import uuid
 
-import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from simplenet import formats
-from simplenet.formats import FORMATS, BodyError
-from simplenet.model import ModelError, SimpleNet
+from simplenet import models, multi_model, replies, request_log
+from simplenet.bridge import Bridge
+from simplenet.formats import BodyError
+from simplenet.invocation import invoke
+from simplenet.model import ModelError
 from simplenet.paths import Paths
-
-log = logging.getLogger(__name__)
-
-#: The largest body that SageMaker sends: batch transform's MaxPayloadInMB is at most 100.
-#: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html
-MAX_BODY_BYTES = 100 << 20
+from simplenet.replies import document
+from simplenet.settings import Settings, SettingsError
 
 
-def serve() -> Flask:
-    """Return the application for gunicorn, or end the program where it cannot run."""
+def serve() -> Bridge:
+    """Return the application for gunicorn's event loop, or end the program where it cannot run."""
     try:
-        return create_app(Paths.from_environment())
-    except ModelError as error:
+        settings = Settings.from_environment()
+        app = create_app(Paths.from_environment(), settings)
+    except (ModelError, SettingsError) as error:
         sys.exit(f"serve: {error}")
+    return Bridge(app.wsgi_app, settings.max_payload_mb << 20, settings.threads)
 
 
-def create_app(paths: Paths) -> Flask:
+def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
     """Load the model and return the application that serves it.
 
     Raises:
         ModelError: if there is no model that can be served; then nothing must listen.
     """
-    net = SimpleNet.load(paths.model_file)
+    settings = settings or Settings()
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(request_log.begin)
 
-    @app.get("/ping")
+    @app.route("/ping", methods=["GET", "POST"])
     def ping() -> Response:
         """Say that the server is healthy: there is no application without a loaded model.
 
@@ -49,55 +46,41 @@ def create_app(paths: Paths) -> Flask:
         """
         return Response(content_type="text/plain")
 
-    @app.post("/invocations")
-    def invocations() -> Response:
-        """Score each row of the body."""
-        request_type = formats.media_type(request.headers.get("Content-Type"))
-        if request_type is None:
-            return _refusal(415, _unsupported("Content-Type"))
-        reply_type = formats.negotiate(request.headers.get("Accept"), request_type)
-        if reply_type is None:
-            return _refusal(406, _unsupported("Accept"))
-        features = FORMATS[request_type].decode(request.get_data(cache=False), net.input_dim)
-        scores = net.score(features)
-        return Response(FORMATS[reply_type].encode(scores), content_type=reply_type)
+    if settings.multi_model:
+        multi_model.Routes(app, paths, settings)
+    else:
+        net = models.load(paths.model, paths.model_file.name)
 
-    @app.errorhandler(BodyError)
-    def refuse_body(error: BodyError) -> Response:
-        """Tell the caller what is wrong with the rows."""
-        return _refusal(400, str(error))
+        @app.post("/invocations")
+        def invocations() -> Response:
+            """Score each row of the body."""
+            return invoke(net, settings)
 
-    @app.errorhandler(HTTPException)
-    def refuse_request(error: HTTPException) -> Response:
-        """Tell the caller what is wrong with the request, as HTTP itself sees it."""
-        reply = _refusal(
-            error.code or 500, _SENTENCES.get(error.code or 500, error.description or error.name)
-        )
-        if allowed := getattr(error, "valid_methods", None):
-            reply.headers["Allow"] = ", ".join(sorted(allowed))
-        return reply
+        @app.get("/execution-parameters")
+        def execution_parameters() -> Response:
+            """Say how batch transform gets the most out of this container.
 
-    @app.errorhandler(Exception)
-    def report(error: Exception) -> Response:
-        """Keep our own fault out of the reply, and give it a number that the log has too."""
-        number = uuid.uuid4().hex[:12]
-        log.error("error %s in %s %s", number, request.method, request.path, exc_info=error)
-        return _refusal(500, f"The server failed; its log says why under error {number}.")
+            It may have 100 MB under way at a time.
+            https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html
+            """
+            megabytes = max(1, min(settings.max_payload_mb, 6, 100 // settings.workers))
+            return document(
+                {
+                    "MaxConcurrentTransforms": settings.workers,
+                    "BatchStrategy": "MULTI_RECORD",
+                    "MaxPayloadInMB": megabytes,
+                }
+            )
 
+    if settings.metrics:
+        from simplenet.monitoring import Metrics  # noqa: PLC0415  # nobody else pays for its import
+
+        metrics = Metrics()
+        app.add_url_rule("/metrics", view_func=metrics.show)
+        app.after_request(metrics.count)
+
+    app.after_request(request_log.write)
+    app.register_error_handler(BodyError, replies.refuse_body)
+    app.register_error_handler(HTTPException, replies.refuse_request)
+    app.register_error_handler(Exception, replies.report)
     return app
-
-
-_SENTENCES = {
-    404: "There is no such path; expected GET /ping or POST /invocations.",
-    405: "The path does not take this method; expected GET /ping or POST /invocations.",
-    413: f"The body is larger than {MAX_BODY_BYTES >> 20} MB; send fewer rows at a time.",
-}
-
-
-def _unsupported(header: str) -> str:
-    return f"{header} is {request.headers[header]!r}; expected one of {', '.join(FORMATS)}."
-
-
-def _refusal(status: int, sentence: str) -> Response:
-    """Return one small JSON object with one sentence: SageMaker shows it as OriginalMessage."""
-    return Response(orjson.dumps({"error": sentence}), status, content_type="application/json")

@@ -56,6 +56,11 @@ class Paths:
         return self.model / "model.safetensors"
 
     @property
+    def models(self) -> Path:
+        """A multi-model endpoint's models, each in a directory of its own."""
+        return self.root / "models"
+
+    @property
     def failure(self) -> Path:
         """Why the job failed: its first 1,024 characters become the job's `FailureReason`."""
         return self.root / "output" / "failure"

@@ -11,6 +11,7 @@ import pytest
 from simplenet import app as application
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
+from simplenet.settings import Settings
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -90,10 +91,10 @@ def test_a_bad_request_gets_its_status_and_one_sentence(
     assert sentence in reply.get_json()["error"]
 
 
-def test_a_body_that_is_too_large_is_413(trained: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is batch transform's; the sentence says what to do."""
-    monkeypatch.setattr(application, "MAX_BODY_BYTES", 1 << 20)
-    reply = create_app(trained).test_client().post("/invocations", data=b"1" * ((1 << 20) + 1))
+def test_a_body_that_is_too_large_is_413(trained: Paths) -> None:
+    """The limit is batch transform's own; the sentence says what to do (B8)."""
+    app = create_app(trained, Settings(max_payload_mb=1))
+    reply = app.test_client().post("/invocations", data=b"1" * ((1 << 20) + 1))
 
     assert 413 == reply.status_code
     assert "send fewer rows" in reply.get_json()["error"]
@@ -131,3 +132,140 @@ def test_replies_are_json_that_any_parser_reads(client: FlaskClient) -> None:
 
     for row in json.loads(reply.data)["predictions"]:
         assert round(row["score"]) == row["predicted_label"]
+
+
+def test_ping_takes_every_method_that_aws_names(client: FlaskClient) -> None:
+    """AWS writes of GET, and elsewhere of POST; HEAD is GET's twin (H15)."""
+    assert [200] * 3 == [ask("/ping").status_code for ask in (client.get, client.head, client.post)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            Settings(workers=2),
+            {"MaxConcurrentTransforms": 2, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6},
+        ),
+        (
+            Settings(workers=50, max_payload_mb=5),
+            {"MaxConcurrentTransforms": 50, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 2},
+        ),
+    ],
+)
+def test_execution_parameters_are_those_of_the_workers(
+    trained: Paths, settings: Settings, expected: dict[str, object]
+) -> None:
+    """MaxConcurrentTransforms is the workers'; times MaxPayloadInMB it is 100 at most (B3, B8)."""
+    reply = create_app(trained, settings).test_client().get("/execution-parameters")
+
+    assert expected == reply.get_json()
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        ('{"features": [1, 2]}\n{"features": [3, 4]}', 2),
+        ('{"features": [1, 2]}\n{"features": [3, 4]}\n', 2),
+        ("[1, 2]\n[3, 4]\n[5, 6]", 3),
+        ('{"features": [1, 2]}', 1),
+        ('{"data": {"features": {"values": [1, 2]}}}\n', 1),
+    ],
+)
+def test_json_lines_that_are_called_json_are_lines(
+    client: FlaskClient, body: str, lines: int
+) -> None:
+    """MultiRecord sends the lines under the job's content type: one object a line comes back (B6,
+    B12).
+    """
+    reply = client.post("/invocations", data=body, content_type="application/json")
+
+    assert (200, "application/json") == (reply.status_code, reply.headers["Content-Type"])
+    assert [["score", "predicted_label"]] * lines == [
+        [*json.loads(line)] for line in reply.text.splitlines()
+    ]
+
+
+def test_a_json_document_may_be_pretty(client: FlaskClient) -> None:
+    """Line ends within one document do not make it lines."""
+    body = json.dumps({"instances": [[1, 2], [3, 4]]}, indent=2)
+    reply = client.post("/invocations", data=body, content_type="application/json")
+
+    assert 2 == len(reply.get_json()["predictions"])
+
+
+def test_a_bad_record_fails_the_request_unless_it_is_to_be_marked(trained: Paths) -> None:
+    """By default a job fails loudly; SIMPLENET_BAD_RECORDS=mark writes ERROR in its place (B10,
+    B17).
+    """
+    body = "1,2\nx,2\n\n3,4\n"
+    loud, marking = (
+        create_app(trained, Settings(bad_records=policy)).test_client()
+        for policy in ("fail", "mark")
+    )
+    scores = loud.post("/invocations", data="1,2\n3,4").text.splitlines()
+
+    assert 400 == loud.post("/invocations", data=body).status_code
+    assert [scores[0], "ERROR", "ERROR", scores[1]] == marking.post(
+        "/invocations", data=body
+    ).text.splitlines()
+    assert "ERROR\n" == marking.post("/invocations", data="x,y").text
+    assert 400 == marking.post("/invocations", data="").status_code
+    lines = marking.post(
+        "/invocations", data="[1]\n[1, 2]", content_type="application/jsonlines"
+    ).text.splitlines()
+    assert ["error"] == [*json.loads(lines[0])]
+    assert ["score", "predicted_label"] == [*json.loads(lines[1])]
+
+
+@pytest.mark.parametrize("attributes", ["a=b", "x" * 1024])
+def test_custom_attributes_come_back(client: FlaskClient, attributes: str) -> None:
+    """What the response does not set, the caller does not get (H22)."""
+    name = "X-Amzn-SageMaker-Custom-Attributes"
+
+    assert (
+        attributes
+        == client.post("/invocations", data="1,2", headers={name: attributes}).headers[name]
+    )
+
+
+@pytest.mark.parametrize("attributes", ["é", "x" * 1025, "a\tb"])
+def test_custom_attributes_that_no_header_holds_are_left_out(
+    client: FlaskClient, attributes: str
+) -> None:
+    """Visible ASCII, 1,024 at most; nothing else gets into our header (H22)."""
+    name = "X-Amzn-SageMaker-Custom-Attributes"
+    reply = client.post("/invocations", data="1,2", headers={name: attributes})
+
+    assert 200 == reply.status_code
+    assert name not in reply.headers
+
+
+def test_a_default_accept_is_the_environment_s(trained: Paths) -> None:
+    """SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT decides where the caller does not (H25)."""
+    client = create_app(trained, Settings(default_accept="application/json")).test_client()
+
+    assert "application/json" == client.post("/invocations", data="1,2").headers["Content-Type"]
+
+
+def test_a_compressed_body_is_415(client: FlaskClient) -> None:
+    """SageMaker decompresses what batch transform reads; nobody else may compress (B18)."""
+    reply = client.post("/invocations", data=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+    assert 415 == reply.status_code
+    assert "Content-Encoding is 'gzip'" in reply.get_json()["error"]
+
+
+def test_the_log_has_a_line_a_request_and_no_payload(
+    client: FlaskClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Time, status, rows, bytes, milliseconds, types, reason; `/ping` has none."""
+    client.get("/ping")
+    client.post("/invocations", data="1.25,2", headers={"X-Amzn-SageMaker-Inference-Id": "one"})
+    client.post("/invocations", data="1", content_type="text/csv; charset=utf-8")
+    good, bad = map(json.loads, capfd.readouterr().out.splitlines())
+
+    assert (200, 1, "one") == (good["status"], good["rows"], good["inference_id"])
+    assert {"time", "ms", "bytes_in", "bytes_out", "content_type", "accept"} <= {*good}
+    assert "1.25" not in str(good)
+    assert (400, "text/csv; charset=utf-8") == (bad["status"], bad["content_type"])
+    assert "1 column" in bad["error"]

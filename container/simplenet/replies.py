@@ -1,0 +1,57 @@
+"""Replies that are not scores: one small JSON object, and in an error one sentence."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+import orjson
+from flask import Response, request
+
+from simplenet import request_log
+
+if TYPE_CHECKING:
+    from werkzeug.exceptions import HTTPException
+
+    from simplenet.formats import BodyError
+
+log = logging.getLogger(__name__)
+
+_SENTENCES = {
+    404: "There is no such path; expected GET /ping or POST /invocations.",
+    405: "The path does not take this method; expected GET /ping or POST /invocations.",
+}
+
+
+def document(content: object, status: int = 200) -> Response:
+    """Return an object as JSON."""
+    return Response(orjson.dumps(content), status, content_type="application/json")
+
+
+def refusal(status: int, sentence: str) -> Response:
+    """Return one sentence, which SageMaker shows the caller as OriginalMessage."""
+    sentence = sentence.encode(errors="replace").decode()  # a lone surrogate is no UTF-8
+    request.environ[request_log.REASON] = sentence
+    return document({"error": sentence}, status)
+
+
+def refuse_body(error: BodyError) -> Response:
+    """Tell the caller what is wrong with the rows."""
+    return refusal(400, str(error))
+
+
+def refuse_request(error: HTTPException) -> Response:
+    """Tell the caller what is wrong with the request, as HTTP itself sees it."""
+    code = error.code or 500
+    reply = refusal(code, _SENTENCES.get(code, error.description or error.name))
+    if allowed := getattr(error, "valid_methods", None):
+        reply.headers["Allow"] = ", ".join(sorted(allowed))
+    return reply
+
+
+def report(error: Exception) -> Response:
+    """Keep our own fault out of the reply, and give it a number that the log has too."""
+    number = uuid.uuid4().hex[:12]
+    log.error("error %s in %s %s", number, request.method, request.path, exc_info=error)
+    return refusal(500, f"The server failed; its log says why under error {number}.")

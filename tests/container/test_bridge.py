@@ -1,0 +1,138 @@
+"""What gunicorn's event loop hands to Flask, by hypothesis; `tests/image` asks the container."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from simplenet.app import create_app
+from simplenet.bridge import Bridge
+from simplenet.settings import Settings
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from simplenet.paths import Paths
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def ask(
+    app: Flask,
+    chunks: list[bytes],
+    headers: list[tuple[bytes, bytes]],
+    path: bytes = b"/invocations",
+) -> Answer:
+    """Send one request through the bridge; chunks that end in None stall."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "raw_path": path,
+        "path": "",
+        "query_string": b"",
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("127.0.0.1", 8080),
+        "headers": headers,
+    }
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
+    ]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            return {"type": "http.disconnect"}
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    if chunks and chunks[-1] != b"stall":
+        messages[-1]["more_body"] = False
+    asyncio.run(Bridge(app.wsgi_app, 1 << 20, 1)(scope, receive, send))
+    start, body = sent
+    fields = {name.decode().lower(): text.decode("latin-1") for name, text in start["headers"]}
+    return start["status"], fields, body["body"]
+
+
+@pytest.fixture(scope="module")
+def app(trained: Paths) -> Flask:
+    """The application, of one megabyte bodies."""
+    return create_app(trained, Settings(max_payload_mb=1))
+
+
+def test_a_body_in_pieces_is_one_body(app: Flask) -> None:
+    """Small or large, at once or in a thread (H29)."""
+    for rows in (2, 50_000):
+        status, fields, body = ask(app, [b"1,2\n" * (rows // 2)] * 2, [(b"accept", b"text/csv")])
+
+        assert (200, "text/csv", rows) == (status, fields["content-type"], body.count(b"\n"))
+        assert fields["content-length"] == str(len(body))
+
+
+def test_a_body_that_stops_is_408(app: Flask) -> None:
+    """A client that stalls gets a sentence, and its connection ends."""
+    status, fields, body = ask(app, [b"1,", b"stall"], [(b"content-length", b"100")])
+
+    assert (408, "close") == (status, fields["connection"])
+    assert json.loads(body)["error"].startswith("The body stopped before its end")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"content-length", b"2000000")],
+        [(b"content-length", b"2000000"), (b"expect", b"100-continue")],
+        [],
+    ],
+)
+def test_a_body_too_large_is_413_however_it_is_announced(
+    app: Flask, headers: list[tuple[bytes, bytes]]
+) -> None:
+    """By its length, before it is sent, or in chunks without a length (B8)."""
+    status, _, body = ask(app, [b"1,2\n" * 100_000] * 5, headers)
+
+    assert 413 == status
+    assert "larger than 1 MB" in json.loads(body)["error"]
+
+
+HEADER = st.binary(max_size=40).filter(lambda text: not {*text} & {0, 10, 13})
+NAMES = st.sampled_from(
+    [
+        b"content-type",
+        b"accept",
+        b"content-encoding",
+        b"expect",
+        b"cookie",
+        b"authorization",
+        b"host",
+        b"range",
+        b"x-amzn-sagemaker-custom-attributes",
+        b"x-amzn-sagemaker-inference-id",
+        b"x-amzn-sagemaker-target-model",
+    ]
+)
+TYPES = st.sampled_from([b"text/csv", b"application/json", b"application/jsonlines", b"*/*;q=0.1"])
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    headers=st.lists(st.tuples(NAMES, HEADER | TYPES), max_size=5),
+    body=st.binary(max_size=100) | st.from_regex(rb"[-0-9.,e\n]{0,40}", fullmatch=True),
+    path=st.just(b"/invocations") | st.binary(max_size=20),
+)
+def test_no_request_is_our_own_fault(
+    app: Flask, headers: list[tuple[bytes, bytes]], body: bytes, path: bytes
+) -> None:
+    """Any header, body and path is answered by scores or by one sentence, and never by a 500."""
+    status, fields, reply = ask(app, [body], headers, path)
+
+    assert status in {200, 400, 404, 405, 406, 415, 308}
+    if status >= 400:
+        assert "application/json" == fields["content-type"]
+        assert ["error"] == [*json.loads(reply)]
