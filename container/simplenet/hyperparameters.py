@@ -36,7 +36,7 @@ class Hyperparameters:
     epochs: int = _knob(80, "passes over the training data", 1, 1_000_000)
     batch_size: int = _knob(16, "rows a step of the optimiser", 1, 100_000_000)
     lr: float = _knob(
-        0.1, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0
+        0.2, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0
     )
     weight_decay: float = _knob(0.02, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
     seed: int = _knob(0, "seed of the first weights and of the order of the rows", 0, 2**63 - 1)

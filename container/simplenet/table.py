@@ -67,7 +67,7 @@ def parse(
     if columns in (None, width):
         if len(block) < _FEW_BYTES or width > _MANY_COLUMNS:
             table = _parse_plain(block)
-        if table is None and width <= _MANY_COLUMNS:
+        else:
             table = _parse_with_pandas(block)
     if (
         table is None
