@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections import deque
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Channel:
     files: int
     size: int  #: bytes on disk
     rows: NDArray[np.float32]  #: (rows, 1 + input_dim), the label first
+    sharded: bool = False  #: whether other hosts hold other rows
 
     @property
     def labels(self) -> NDArray[np.float32]:
@@ -63,17 +65,42 @@ def find(channels: Path, *names: str) -> Path:
     )
 
 
-def read(directory: Path) -> Channel:
+def is_sharded(config: Path, name: str) -> bool:
+    """Return whether S3 gave each host a part of the channel, as `inputdataconfig.json` says.
+
+    Raises:
+        ChannelError: if the channel comes in a way that cannot be read.
+    """
+    try:
+        channels = json.loads(config.read_bytes() or b"{}")
+        channel = channels.get(name) or {}
+        mode, distribution = channel.get("TrainingInputMode"), channel.get("S3DistributionType")
+    except FileNotFoundError:
+        return False
+    except (ValueError, AttributeError):
+        raise ChannelError(
+            f"{config} is not a JSON object of objects, one a channel; SageMaker writes it so."
+        ) from None
+    if mode == "Pipe":
+        raise ChannelError(
+            f"Channel {name!r} comes in Pipe mode, which this program does not read; "
+            "use input_mode='FastFile', which streams too, or 'File'."
+        )
+    return bool(distribution == "ShardedByS3Key")
+
+
+def read(directory: Path, *, sharded: bool = False) -> Channel:
     """Read every CSV file below `directory`: no header, the label (0 or 1) in the first column.
 
-    The files are read in the order of their names, so that the same data gives the same rows.
+    The files are read in the order of their names, so that the same data gives the same rows. Of a
+    sharded channel this host's part may be empty; then it has no columns either.
 
     Raises:
         ChannelError: if there is nothing to train on.
         TableError: for the first cell, line or byte that cannot be read, with file and line.
     """
     files = [path for path in sorted(directory.rglob("*")) if _is_data(path, directory)]
-    if not files:
+    if not files and not sharded:
         raise ChannelError(
             f"Channel {directory.name!r} holds no files ({directory}). Usually its S3 prefix is "
             "misspelt, or the role may not read it; hidden and marker files do not count."
@@ -82,13 +109,13 @@ def read(directory: Path) -> Channel:
     for path in files:
         columns = blocks[0].shape[1] if blocks else None
         blocks.extend(_read_file(path, str(path.relative_to(directory.parent)), columns))
-    if not blocks:
+    if not blocks and not sharded:
         raise ChannelError(
             f"Channel {directory.name!r} holds no rows: "
             f"{len(files)} {'file is' if len(files) == 1 else 'files are'} empty ({directory})."
         )
     size = sum(path.stat().st_size for path in files)
-    return Channel(directory.name, len(files), size, _join(blocks))
+    return Channel(directory.name, len(files), size, _join(blocks), sharded)
 
 
 def _is_data(path: Path, directory: Path) -> bool:
@@ -134,7 +161,8 @@ def _check(block: NDArray[np.float32], name: str, line: int) -> None:
 
 def _join(blocks: deque[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Join blocks into one table, freeing each as it is copied: the peak is hardly above it."""
-    rows = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), dtype=np.float32)
+    columns = blocks[0].shape[1] if blocks else 0
+    rows = np.empty((sum(map(len, blocks)), columns), dtype=np.float32)
     first = 0
     while blocks:
         block = blocks.popleft()
