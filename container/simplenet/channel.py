@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import mmap
 import zlib
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -105,17 +105,17 @@ def read(directory: Path, *, sharded: bool = False) -> Channel:
             f"Channel {directory.name!r} holds no files ({directory}). Usually its S3 prefix is "
             "misspelt, or the role may not read it; hidden and marker files do not count."
         )
-    blocks: deque[NDArray[np.float32]] = deque()
+    rows = _Rows()
     for path in files:
-        columns = blocks[0].shape[1] if blocks else None
-        blocks.extend(_read_file(path, str(path.relative_to(directory.parent)), columns))
-    if not blocks and not sharded:
+        for block in _read_file(path, str(path.relative_to(directory.parent)), rows.columns):
+            rows.append(block)
+    if not rows.count and not sharded:
         raise ChannelError(
             f"Channel {directory.name!r} holds no rows: "
             f"{len(files)} {'file is' if len(files) == 1 else 'files are'} empty ({directory})."
         )
     size = sum(path.stat().st_size for path in files)
-    return Channel(directory.name, len(files), size, _join(blocks), sharded)
+    return Channel(directory.name, len(files), size, rows.table(), sharded)
 
 
 def _is_data(path: Path, directory: Path) -> bool:
@@ -159,13 +159,36 @@ def _check(block: NDArray[np.float32], name: str, line: int) -> None:
         )
 
 
-def _join(blocks: deque[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Join blocks into one table, freeing each as it is copied: the peak is hardly above it."""
-    columns = blocks[0].shape[1] if blocks else 0
-    rows = np.empty((sum(map(len, blocks)), columns), dtype=np.float32)
-    first = 0
-    while blocks:
-        block = blocks.popleft()
-        rows[first : first + len(block)] = block
-        first += len(block)
-    return rows
+class _Rows:
+    """A table that grows at its end without ever being copied: the peak is hardly above its size.
+
+    It lies in memory that the system gives only where it is written to, so that growing by half
+    costs nothing before there are rows for it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.columns: int | None = None
+        self._memory: mmap.mmap | None = None
+
+    def append(self, block: NDArray[np.float32]) -> None:
+        """Add rows: (rows, columns), as many columns as the rows before."""
+        self.columns = block.shape[1]
+        begin, end = self.count * self.columns * 4, (self.count + len(block)) * self.columns * 4
+        if self._memory is None:
+            self._memory = mmap.mmap(-1, end, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if end > len(self._memory):
+            self._memory.resize(max(end, len(self._memory) * 3 // 2))
+        self.count += len(block)
+        self._view()[begin // (self.columns * 4) : self.count] = block
+
+    def table(self) -> NDArray[np.float32]:
+        """Return all rows: (rows, columns)."""
+        return self._view()[: self.count] if self.count else np.empty((0, 0), dtype=np.float32)
+
+    def _view(self) -> NDArray[np.float32]:
+        if self._memory is None or not self.columns:
+            return np.empty((0, 0), dtype=np.float32)
+        whole = len(self._memory) // (self.columns * 4)
+        numbers = np.frombuffer(self._memory, dtype=np.float32, count=whole * self.columns)
+        return numbers.reshape(whole, self.columns)

@@ -25,6 +25,8 @@ from simplenet.stop import Stop, Stopped
 from simplenet.table import TableError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from simplenet.model import SimpleNet
     from simplenet.paths import Paths
 
@@ -208,11 +210,16 @@ def _fingerprint(
     knobs = asdict(settings)
     for name in ("checkpoint_seconds", "checkpoint_epochs", "patience"):
         del knobs[name]
-    rows = [cluster.each(zlib.crc32(channel.rows.data.cast("B"))) for channel in data.given()]
+    rows = [cluster.each(_checksum(channel.rows)) for channel in data.given()]
     start = zlib.crc32(
         b"".join(tensor.cpu().numpy().tobytes() for tensor in net.state_dict().values())
     )
     return json.dumps({"settings": knobs, "rows": rows, "start": start, "hosts": cluster.size})
+
+
+def _checksum(rows: NDArray[np.float32]) -> int:
+    """Return a number that changes with any bit of the rows; there may be none."""
+    return zlib.crc32(rows.data.cast("B")) if rows.size else 0
 
 
 def _fit(  # noqa: PLR0913, PLR0917
