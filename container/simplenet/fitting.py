@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     Found = dict[str, float]
 
 
+# Below so many hidden units in a batch, a second thread costs more than it brings: on a machine
+# with other work to do it made a step of 16 rows 50 times slower.
+_FEW_UNITS = 1 << 17
+
+
 class TrainingError(ValueError):
     """A job that cannot go on; the message goes to the user as it is."""
 
@@ -184,6 +189,8 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
         TrainingError: if the loss is no number any more.
     """
     cluster, stop = cluster or Cluster(), stop or Stop()
+    if settings.batch_size * settings.hidden_dim < _FEW_UNITS:
+        torch.set_num_threads(1)
     rows = torch.from_numpy(data.rows).to(cluster.device)
     counts = cluster.each(len(rows))
     batches = Batches(settings.batch_size, counts, cluster.rank, data.sharded)
@@ -231,21 +238,22 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
     if cluster.size == 1:
         loss = binary_cross_entropy_with_logits(logits, labels, pos_weight=weight)
         gradients = [*torch.autograd.grad(loss, state.weights)]
-        loss_sum = loss.detach() * size
-        correct = ((logits > 0) == (labels > 0)).sum()
+        loss_sum, rows_told = loss.detach(), size
+        correct = ((logits > 0) == labels).sum()
     else:
         loss = binary_cross_entropy_with_logits(
             logits, labels, pos_weight=weight, reduction="sum"
         ) / max(size, 1)
         gradients = [*torch.autograd.grad(loss, state.weights)]
-        correct = ((logits > 0) == (labels > 0)).sum()
+        correct = ((logits > 0) == labels).sum()
         # One message a step: the gradients, the sums of the metrics, and whether to stop.
         told = [loss.detach() * size, correct, logits.new_tensor(float(stopped))]
         message = cluster.add_up(torch.cat([part.reshape(-1) for part in [*gradients, *told]]))
         sizes = [gradient.numel() for gradient in gradients]
         *parts, loss_sum, correct, stops = torch.split(message, [*sizes, 1, 1, 1])
         gradients = [part.view_as(old) for part, old in zip(parts, gradients, strict=True)]
-        loss_sum, correct = loss_sum.squeeze(), correct.squeeze().to(torch.int64)
+        correct, rows_told = correct.squeeze().to(torch.int64), 1
+        loss_sum = loss_sum.squeeze()
         stopped = bool(stops)
     with torch.no_grad():
         adamw(
@@ -264,7 +272,7 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
             eps=1e-8,
             maximize=False,
         )
-        state.loss_sum += loss_sum
+        state.loss_sum.add_(loss_sum, alpha=rows_told)
         state.correct += correct
     return stopped
 

@@ -125,21 +125,31 @@ def _read_settings(paths: Paths) -> Hyperparameters:
 
 def _read_channels(paths: Paths) -> Channels:
     """Read `train` (or `training`), and `validation` and `test` where there are such channels."""
-    # A Pipe channel is no directory, so that the refusal must come first.
-    for name in ("train", "training", "validation", "test"):
-        channel.is_sharded(paths.input_data_config, name)
-    found = channel.find(paths.channels, "train", "training")
+    # A Pipe channel is no directory, so that the refusal must come first; a host that got no object
+    # of a sharded channel may have no directory either.
+    config = paths.input_data_config
+    parts = [
+        name
+        for name in ("train", "training", "validation", "test")
+        if channel.is_sharded(config, name)
+    ]
+    found = (
+        paths.channels / parts[0]
+        if parts and parts[0] in {"train", "training"}
+        else channel.find(paths.channels, "train", "training")
+    )
     known = {found.name, "validation", "test", "model"}
-    for entry in sorted(paths.channels.iterdir()):
+    for entry in sorted(paths.channels.glob("*/")):
         if entry.is_dir() and entry.name not in known:
             log.info("channel %s is not used; known are %s", entry.name, ", ".join(sorted(known)))
 
     def read(name: str) -> Channel:
-        sharded = channel.is_sharded(paths.input_data_config, name)
+        sharded = name in parts
         data = channel.read(paths.channels / name, sharded=sharded)
         log.info(
-            "channel %s: %s files, %s bytes, %s rows of a label and %s features%s",
-            *(data.name, data.files, data.size, len(data.rows), max(0, data.rows.shape[1] - 1)),
+            "channel %s: %s %s, %s bytes, %s rows of a label and %s features%s",
+            *(data.name, data.files, "file" if data.files == 1 else "files", data.size),
+            *(len(data.rows), max(0, data.rows.shape[1] - 1)),
             " (this host's part)" if sharded else "",
         )
         return data
@@ -151,27 +161,30 @@ def _read_channels(paths: Paths) -> Channels:
 
 
 def _agree(channels: Channels, cluster: Cluster) -> Channels:
-    """Check that all rows of all hosts have the same columns; an empty part gets them too."""
+    """Check that the channels fit together on all hosts, so that all do the same with them."""
     columns = max(cluster.each(channels.train.rows.shape[1]))
 
-    def check(data: Channel) -> Channel:
+    def check(data: Channel | None, name: str) -> Channel | None:
+        if not any(cluster.each(data is not None)):
+            return None
+        # A host that got no object of a channel may not even have its directory.
+        data = data or Channel(name, 0, 0, np.empty((0, 0), dtype=np.float32), sharded=True)
         for host, width in zip(cluster.hosts, cluster.each(data.rows.shape[1]), strict=True):
             if width not in {0, columns}:
                 raise ChannelError(
-                    f"Channel {data.name!r} has {width} columns on {host}; expected {columns}, "
+                    f"Channel {name!r} has {width} columns on {host}; expected {columns}, "
                     f"as channel {channels.train.name!r} has."
                 )
-        if not sum(cluster.each(len(data.rows))):
-            raise ChannelError(f"Channel {data.name!r} holds no rows on any host.")
-        if data.rows.shape[1] == 0:
-            return replace(data, rows=np.empty((0, columns), dtype=np.float32))
-        return data
+        counts = cluster.each(len(data.rows))
+        if not any(counts):
+            raise ChannelError(f"Channel {name!r} holds no rows on any host.")
+        # The SDK's local mode does not say that a channel is sharded.
+        sharded = any(cluster.each(data.sharded)) or len(set(counts)) > 1
+        rows = data.rows if data.rows.size else np.empty((0, columns), dtype=np.float32)
+        return replace(data, rows=rows, sharded=sharded)
 
-    return Channels(
-        check(channels.train),
-        channels.validation and check(channels.validation),
-        channels.test and check(channels.test),
-    )
+    train = check(channels.train, channels.train.name) or channels.train
+    return Channels(train, check(channels.validation, "validation"), check(channels.test, "test"))
 
 
 def _begin(
@@ -184,9 +197,10 @@ def _begin(
         log.info("channel model: training goes on from the model in it")
     state = State(net.to(cluster.device))
     directory = paths.checkpoints if paths.checkpoints.is_dir() else None
+    wanted = any(cluster.each(directory is not None))
     checkpoints = Checkpoints(
         directory if cluster.first else None,
-        _fingerprint(data, settings, cluster, net) if directory else "",
+        _fingerprint(data, settings, cluster, net) if wanted else "",
         settings.checkpoint_seconds,
         settings.checkpoint_epochs,
     )
