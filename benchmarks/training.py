@@ -3,6 +3,8 @@
     python benchmarks/training.py          # five minutes on two cores; exit code 1 below a bar
     IMAGE=simplenet-sagemaker python benchmarks/training.py hosts    # needs Docker and two cores
 
+One part alone: add its name, which is epochs, loads, small_job or hosts.
+
 What is compared alternates, and each number is a median, since machines are noisy. Every reading is
 done in a process of its own, for peak memory never falls.
 """
@@ -26,6 +28,7 @@ import torch
 from simplenet import channel, fitting
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
+from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -69,7 +72,7 @@ def report(what: str, ratio: float, bar: float | None, *, least: bool = False) -
     return met
 
 
-def epochs() -> list[bool]:
+def epochs(_: Path) -> list[bool]:
     """An epoch of ours against the loops that one would write instead."""
     met = []
     for batch_size, rows in ((64, draw(100_000, 2)), (1024, draw(1_000_000, 2))):
@@ -77,7 +80,9 @@ def epochs() -> list[bool]:
         settings = Hyperparameters(epochs=1, batch_size=batch_size)
 
         def ours(data: Channel = data, settings: Hyperparameters = settings) -> None:
-            list(fitting.fit(fitting.State(fitting.prepare(data, settings)), data, settings))
+            net = SimpleNet(2)
+            net.draw_weights(torch.Generator().manual_seed(0))
+            list(fitting.fit(fitting.State(net), data, settings))
 
         def bare(rows: np.ndarray = rows, size: int = batch_size) -> None:
             table = torch.from_numpy(rows)
@@ -229,10 +234,10 @@ def main() -> int:
         case ["load", reader, directory]:
             load_alone(reader, Path(directory))
             return 0
-        case ["hosts"]:
-            parts: list[Callable[[Path], list[bool]]] = [hosts]
         case []:
-            parts = [lambda _: epochs(), loads, small_job]
+            parts: list[Callable[[Path], list[bool]]] = [epochs, loads, small_job]
+        case [name] if name in {"epochs", "loads", "small_job", "hosts"}:
+            parts = [globals()[name]]
         case _:
             sys.exit(__doc__)
     os.environ["PYTHONPATH"] = str(CONTAINER)
