@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from simplenet import training
+from simplenet import fitting
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from sklearn.datasets import load_breast_cancer, make_moons
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 def fit(features: Features, labels: Labels, settings: Hyperparameters) -> Score:
     """Train a SimpleNet as the program does; return the function that scores rows with it."""
     data = Channel("train", 1, 0, np.column_stack([labels, features]))
-    net = training.prepare(data, settings)
-    for _ in training.fit(net, data, settings, training.Stop()):
+    state = fitting.State(fitting.prepare(data, settings))
+    for _ in fitting.fit(state, data, settings):
         pass
-    return net.score
+    return state.result().score
 
 
 # ---------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
+import mmap
 import zlib
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -34,6 +35,7 @@ class Channel:
     files: int
     size: int  #: bytes on disk
     rows: NDArray[np.float32]  #: (rows, 1 + input_dim), the label first
+    sharded: bool = False  #: whether other hosts hold other rows
 
     @property
     def labels(self) -> NDArray[np.float32]:
@@ -63,32 +65,57 @@ def find(channels: Path, *names: str) -> Path:
     )
 
 
-def read(directory: Path) -> Channel:
+def is_sharded(config: Path, name: str) -> bool:
+    """Return whether S3 gave each host a part of the channel, as `inputdataconfig.json` says.
+
+    Raises:
+        ChannelError: if the channel comes in a way that cannot be read.
+    """
+    try:
+        channels = json.loads(config.read_bytes() or b"{}")
+        channel = channels.get(name) or {}
+        mode, distribution = channel.get("TrainingInputMode"), channel.get("S3DistributionType")
+    except FileNotFoundError:
+        return False
+    except (ValueError, AttributeError):
+        raise ChannelError(
+            f"{config} is not a JSON object of objects, one a channel; SageMaker writes it so."
+        ) from None
+    if mode == "Pipe":
+        raise ChannelError(
+            f"Channel {name!r} comes in Pipe mode, which this program does not read; "
+            "use input_mode='FastFile', which streams too, or 'File'."
+        )
+    return bool(distribution == "ShardedByS3Key")
+
+
+def read(directory: Path, *, sharded: bool = False) -> Channel:
     """Read every CSV file below `directory`: no header, the label (0 or 1) in the first column.
 
-    The files are read in the order of their names, so that the same data gives the same rows.
+    The files are read in the order of their names, so that the same data gives the same rows. Of a
+    sharded channel this host's part may be empty; then it has no columns either.
 
     Raises:
         ChannelError: if there is nothing to train on.
         TableError: for the first cell, line or byte that cannot be read, with file and line.
     """
     files = [path for path in sorted(directory.rglob("*")) if _is_data(path, directory)]
-    if not files:
+    if not files and not sharded:
         raise ChannelError(
             f"Channel {directory.name!r} holds no files ({directory}). Usually its S3 prefix is "
             "misspelt, or the role may not read it; hidden and marker files do not count."
         )
-    blocks: deque[NDArray[np.float32]] = deque()
+    rows = _Rows()
     for path in files:
-        columns = blocks[0].shape[1] if blocks else None
-        blocks.extend(_read_file(path, str(path.relative_to(directory.parent)), columns))
-    if not blocks:
+        for block in _read_file(path, str(path.relative_to(directory.parent)), rows.columns):
+            rows.append(block)
+    if not rows.count and not sharded:
         raise ChannelError(
             f"Channel {directory.name!r} holds no rows: "
             f"{len(files)} {'file is' if len(files) == 1 else 'files are'} empty ({directory})."
         )
     size = sum(path.stat().st_size for path in files)
-    return Channel(directory.name, len(files), size, _join(blocks))
+    return Channel(directory.name, len(files), size, rows.table(), sharded)
 
 
 def _is_data(path: Path, directory: Path) -> bool:
@@ -132,12 +159,36 @@ def _check(block: NDArray[np.float32], name: str, line: int) -> None:
         )
 
 
-def _join(blocks: deque[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Join blocks into one table, freeing each as it is copied: the peak is hardly above it."""
-    rows = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), dtype=np.float32)
-    first = 0
-    while blocks:
-        block = blocks.popleft()
-        rows[first : first + len(block)] = block
-        first += len(block)
-    return rows
+class _Rows:
+    """A table that grows at its end without ever being copied: the peak is hardly above its size.
+
+    It lies in memory that the system gives only where it is written to, so that growing by half
+    costs nothing before there are rows for it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.columns: int | None = None
+        self._memory: mmap.mmap | None = None
+
+    def append(self, block: NDArray[np.float32]) -> None:
+        """Add rows: (rows, columns), as many columns as the rows before."""
+        self.columns = block.shape[1]
+        begin, end = self.count * self.columns * 4, (self.count + len(block)) * self.columns * 4
+        if self._memory is None:
+            self._memory = mmap.mmap(-1, end, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if end > len(self._memory):
+            self._memory.resize(max(end, len(self._memory) * 3 // 2))
+        self.count += len(block)
+        self._view()[begin // (self.columns * 4) : self.count] = block
+
+    def table(self) -> NDArray[np.float32]:
+        """Return all rows: (rows, columns)."""
+        return self._view()[: self.count] if self.count else np.empty((0, 0), dtype=np.float32)
+
+    def _view(self) -> NDArray[np.float32]:
+        if self._memory is None or not self.columns:
+            return np.empty((0, 0), dtype=np.float32)
+        whole = len(self._memory) // (self.columns * 4)
+        numbers = np.frombuffer(self._memory, dtype=np.float32, count=whole * self.columns)
+        return numbers.reshape(whole, self.columns)

@@ -39,7 +39,17 @@ class Hyperparameters:
         0.2, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0
     )
     weight_decay: float = _knob(0.02, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
+    positive_weight: float = _knob(
+        1.0, "weight of a row of class 1 in the loss; above 1 for a rare class 1", 1e-3, 1e3
+    )
+    patience: int = _knob(
+        0, "epochs without a lower validation_loss before the job ends; 0 for never", 0, 1_000_000
+    )
     seed: int = _knob(0, "seed of the first weights and of the order of the rows", 0, 2**63 - 1)
+    checkpoint_seconds: float = _knob(30.0, "seconds between two checkpoints", 0.0, 86_400.0)
+    checkpoint_epochs: int = _knob(
+        0, "epochs between two checkpoints; 0 to go by seconds alone", 0, 1_000_000
+    )
 
     @classmethod
     def load(cls, path: Path) -> tuple[Hyperparameters, frozenset[str]]:
@@ -87,6 +97,23 @@ class Hyperparameters:
             elif not name.startswith(_FOREIGN_PREFIXES) and name not in _FOREIGN_NAMES:
                 raise HyperparameterError(_unknown(name, list(knobs)))
         return cls(**settings), frozenset(settings)  # type: ignore[arg-type]  # _value saw the type
+
+
+def markdown_table() -> str:
+    """Return the table of all hyperparameters that the documentation shows.
+
+    >>> print(markdown_table().splitlines()[3])
+    | `hidden_dim` | whole number | 20 | 1 to 65,536 | width of the hidden layer |
+    """
+    rows = ["| name | type | default | range | meaning |", "|---|---|---|---|---|"]
+    for knob in fields(Hyperparameters):
+        preset: Any = knob.default
+        kind = "number" if "float" in str(knob.type) else "whole number"
+        low, high = _show(knob.metadata["low"]), _show(knob.metadata["high"])
+        default = "-" if preset is None else _show(preset)
+        span = low if low == high else f"{low} to {high}"
+        rows.append(f"| `{knob.name}` | {kind} | {default} | {span} | {knob.metadata['help']} |")
+    return "\n".join(rows)
 
 
 def _value(name: str, value: object, knob: Any) -> int | float:

@@ -7,7 +7,6 @@ network. Loading it runs no code, unlike a pickle.
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from simplenet.atomic import replacing
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,14 +65,25 @@ class SimpleNet(nn.Module):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
 
-    def learn_scale(self, features: NDArray[np.float32]) -> None:
-        """Take mean and standard deviation from the training features: (rows, input_dim)."""
+    def learn_scale(
+        self,
+        features: NDArray[np.float32],
+        total: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.array,
+    ) -> None:
+        """Take mean and standard deviation from the training features: (rows, input_dim).
+
+        Where the rows lie on several hosts, `total` adds up what each of them has.
+        """
         # In float64 and in parts: a sum of many float32 drifts, and a copy of all would be large.
         parts = [
             features[first : first + _SCALE_ROWS] for first in range(0, len(features), _SCALE_ROWS)
         ]
-        mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / len(features)
-        variance = sum(np.square(part - mean).sum(axis=0) for part in parts) / len(features)
+        nothing = np.zeros(self.input_dim)
+        rows = total(np.array([float(len(features))]))
+        mean = total(sum((part.sum(axis=0, dtype=np.float64) for part in parts), nothing)) / rows
+        variance = (
+            total(sum((np.square(part - mean).sum(axis=0) for part in parts), nothing)) / rows
+        )
         # A constant column says nothing, and must not be divided by zero.
         scale = np.where(variance > 0, np.sqrt(variance), 1.0)
         self.mean.copy_(torch.from_numpy(mean))
@@ -119,18 +132,11 @@ class SimpleNet(nn.Module):
         }
         weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
         metadata = {"format": FORMAT, "config": json.dumps(config)}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(weights, temporary, metadata)
-            temporary.chmod(0o644)  # serving may run as another user
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                save_file(weights, temporary, metadata)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} could not be written: {error}.") from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> SimpleNet:

@@ -61,6 +61,16 @@ class Paths:
         return self.root / "models"
 
     @property
+    def checkpoints(self) -> Path:
+        """What an interrupted job finds again; there only if the job has a CheckpointConfig."""
+        return self.root / "checkpoints"
+
+    @property
+    def output_data(self) -> Path:
+        """What becomes `output.tar.gz` after training: all that is not the model."""
+        return self.root / "output" / "data"
+
+    @property
     def failure(self) -> Path:
         """Why the job failed: its first 1,024 characters become the job's `FailureReason`."""
         return self.root / "output" / "failure"

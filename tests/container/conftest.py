@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from simplenet import training
+from simplenet import job, training
 from simplenet.app import create_app
 from simplenet.paths import Paths
+from simplenet.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, moon_rows: np.ndarray) -> 
     paths = Paths(tmp_path_factory.mktemp("trained"))
     (paths.channels / "train").mkdir(parents=True)
     np.savetxt(paths.channels / "train" / "train.csv", moon_rows, delimiter=",")
-    training.train(paths, training.Stop())
+    job.train(paths, Stop())
     return paths
 
 

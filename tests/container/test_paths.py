@@ -14,6 +14,8 @@ def test_every_path_is_where_sagemaker_documents_it() -> None:
     assert Path("/opt/ml/input/config/resourceconfig.json") == paths.resource_config
     assert Path("/opt/ml/input/data") == paths.channels
     assert Path("/opt/ml/model") == paths.model
+    assert Path("/opt/ml/checkpoints") == paths.checkpoints
+    assert Path("/opt/ml/output/data") == paths.output_data
     assert Path("/opt/ml/output/failure") == paths.failure
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from simplenet import training
+from simplenet import fitting, job
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import ModelError, SimpleNet
+from simplenet.stop import Stop
 from sklearn.datasets import load_breast_cancer, make_moons
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def fitted(rows: np.ndarray, **hyperparameters: int) -> SimpleNet:
     """Fit a network to rows with the label first; what is not given has its default."""
     data = Channel("train", 1, 0, rows.astype(np.float32))
     settings = Hyperparameters(**hyperparameters)
-    net = training.prepare(data, settings)
-    for _ in training.fit(net, data, settings, training.Stop()):
+    state = fitting.State(fitting.prepare(data, settings))
+    for _ in fitting.fit(state, data, settings):
         pass
-    return net
+    return state.result()
 
 
 def accuracy(net: SimpleNet, features: np.ndarray, labels: np.ndarray) -> float:
@@ -180,7 +180,7 @@ def test_a_full_disk_fails_the_job_with_a_sentence(
     """No half-written model is left to be uploaded as if it were one."""
     (paths.channels / "train" / "a.csv").write_bytes(GOOD)
     with full_disk(), pytest.raises(ModelError, match="model.safetensors could not be wr"):
-        training.train(paths, training.Stop())
+        job.train(paths, Stop())
 
     assert [] == list(paths.model.iterdir())
 
@@ -203,23 +203,3 @@ def test_the_failure_file_keeps_to_what_sagemaker_shows(
     """Only its first 1,024 characters become the job's FailureReason (T12)."""
     assert 1 == train(**{"x" * 3000: 1})
     assert 1024 >= len(paths.failure.read_text())
-
-
-def test_a_job_of_several_hosts_is_refused(train: Callable[..., int], paths: Paths) -> None:
-    """Each would train a model of its own, and they would overwrite each other (T36, T51)."""
-    (paths.channels / "train" / "a.csv").write_bytes(GOOD)
-    hosts = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
-    paths.resource_config.write_text(json.dumps(hosts))
-
-    assert 1 == train()
-    assert "The job has 2 hosts; expected 1." in paths.failure.read_text()
-
-
-def test_sigterm_ends_the_job_early_with_a_model(paths: Paths, moon_rows: np.ndarray) -> None:
-    """What has been learnt when SageMaker stops the job is kept (T8)."""
-    np.savetxt(paths.channels / "train" / "train.csv", moon_rows, delimiter=",")
-    stop = training.Stop()
-    stop.request()
-    training.train(paths, stop)
-
-    assert SimpleNet.load(paths.model_file).input_dim == 2

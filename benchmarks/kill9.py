@@ -1,0 +1,131 @@
+"""Kill a training job at random moments; what is left must always be of use to a restart.
+
+    python benchmarks/kill9.py [KILLS]    # 100 by default, 5 to 10 minutes; exit code 1 on a fault
+
+Each round starts `train` on the same `/opt/ml`, kills it with SIGKILL after a random part of the
+time that a whole job takes, and looks at every file that is left under a final name: each must be
+whole. At the end a last job runs through, and its weights must equal, bit for bit, those of a job
+that was never killed. The program is started as `python -m simplenet.training`, so no container
+is needed; the files are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from safetensors import safe_open
+from simplenet.paths import Paths
+from sklearn.datasets import make_moons
+
+CONTAINER = Path(__file__).parents[1] / "container"
+
+
+def make(root: Path) -> Paths:
+    """Make an `/opt/ml` whose job writes a checkpoint after every step that it can."""
+    paths = Paths(root)
+    features, labels = make_moons(450, noise=0.25, random_state=0)
+    for channel in ("train", "validation"):
+        (paths.channels / channel).mkdir(parents=True)
+        rows = np.column_stack([labels, features])
+        np.savetxt(paths.channels / channel / "data.csv", rows, delimiter=",")
+    paths.hyperparameters.parent.mkdir()
+    settings = {"epochs": "20", "batch_size": "64", "checkpoint_seconds": "0"}
+    paths.hyperparameters.write_text(json.dumps(settings))
+    paths.checkpoints.mkdir()
+    return paths
+
+
+def start(paths: Paths, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the program."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "simplenet.training"],
+        env={**os.environ, "PYTHONPATH": str(CONTAINER), "SAGEMAKER_BASE_DIR": str(paths.root)},
+        stdout=log,  # a file, for a full pipe would hold the job up
+    )
+
+
+def run(paths: Paths) -> float:
+    """Run a job to its end; return the seconds it took."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as log:
+        if start(paths, log).wait():
+            log.seek(0)
+            sys.exit(f"a job failed: {log.read().decode()}")
+    return time.perf_counter() - began
+
+
+def faults(paths: Paths) -> list[str]:
+    """Return what is wrong with the files under final names."""
+    found = []
+    for path in [*paths.checkpoints.glob("checkpoint-*"), *paths.model.glob("[!.]*")]:
+        try:
+            with safe_open(path, framework="np") as file:
+                for name in file.keys():  # noqa: SIM118  # it is no dict
+                    file.get_tensor(name)
+        except Exception as error:  # noqa: BLE001, PERF203  # any is the fault looked for
+            found.append(f"{path.name}: {error}")
+    return found
+
+
+def weights(paths: Paths) -> dict[str, bytes]:
+    """Return the bits of a model's weights; the order of its header is not the same each time."""
+    with safe_open(paths.model_file, framework="np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+
+
+def main() -> int:
+    """Kill, look, and finish; return the exit code."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    chance = random.Random(0)  # noqa: S311  # repeatable on purpose
+    root = Path(tempfile.mkdtemp())
+    whole, killed = make(root / "whole"), make(root / "killed")
+    seconds = run(whole)
+    wrong: list[str] = []
+    finished = resumed = 0
+    for number in range(1, kills + 1):
+        with tempfile.TemporaryFile() as file:
+            job = start(killed, file)
+            try:
+                job.wait(chance.uniform(0, seconds))
+                finished += 1
+            except subprocess.TimeoutExpired:
+                job.kill()
+                job.wait()
+            file.seek(0)
+            log = file.read().decode()
+        resumed += "going on from" in log
+        wrong += [f"kill {number}: {fault}" for fault in faults(killed)]
+        if "passed over" in log:
+            wrong.append(f"kill {number}: a restart passed over a checkpoint:\n{log}")
+        if killed.model_file.exists():  # the next job begins anew
+            wrong += (
+                [] if weights(killed) == weights(whole) else [f"kill {number}: the model differs"]
+            )
+            shutil.rmtree(killed.model)
+            shutil.rmtree(killed.checkpoints)
+            killed.checkpoints.mkdir()
+    run(killed)
+    if weights(killed) != weights(whole):
+        wrong.append("the last job's model differs from that of a job never killed")
+    shutil.rmtree(root)
+    for fault in wrong:
+        sys.stdout.write(f"{fault}\n")
+    sys.stdout.write(
+        f"{kills} kills, each within {seconds:.1f} s of the start: {resumed} restarts went on from "
+        f"a checkpoint, {finished} jobs ended first, {len(wrong)} faults\n"
+    )
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Checkpoints: what a job that was interrupted continues from, as if it had not been.
+
+SageMaker keeps the directory in S3 and copies it back to the instance that takes over. It leaves
+marker files beside what it copies, and does not copy what ends in `.sagemaker-ignore`.
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from simplenet.atomic import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from simplenet.fitting import State
+
+log = logging.getLogger("train")
+
+#: Names the kind and the version of the file, so that another one is refused and not misread.
+FORMAT = "simplenet checkpoint v1"
+
+# Two, so that there is one left when the last turns out to be damaged.
+_KEPT = 2
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used or written; the message says why."""
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one job; without a directory there are none."""
+
+    directory: Path | None
+    fingerprint: str  #: what the numbers of a checkpoint depend on: data, settings, hosts
+    seconds: float = 30.0
+    epochs: int = 0
+    _written: float = field(default_factory=time.monotonic)
+    _own: list[Path] = field(default_factory=list)  #: of this job, oldest first
+
+    def due(self, state: State) -> bool:
+        """Return whether it is time for the next one."""
+        if self.directory is None:
+            return False
+        whole = state.step == 0 and self.epochs and state.epoch % self.epochs == 0
+        return bool(whole) or time.monotonic() - self._written >= self.seconds
+
+    def write(self, state: State) -> Path | None:
+        """Write the state, whole or not at all, and remove all of this job's but the newest two.
+
+        Weights that are no numbers are not written: nothing could come of them.
+        """
+        if self.directory is None or not state.finite():
+            return None
+        name = f"checkpoint-{state.epoch:07}-{state.step:010}.safetensors"
+        tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
+        metadata = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "checksum": str(_checksum(tensors)),
+            "history": json.dumps(state.history),
+        }
+        path = self.directory / name
+        try:
+            with replacing(path) as temporary:
+                save_file(tensors, temporary, metadata)
+            self._own = [*(own for own in self._own if own != path), path]
+            for old in self._own[:-_KEPT]:
+                old.unlink(missing_ok=True)
+            del self._own[:-_KEPT]
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} could not be written: {error}.") from None
+        self._written = time.monotonic()
+        return path
+
+    def resume(self, state: State) -> Path | None:
+        """Bring the state to the newest checkpoint that can be used, and return its path.
+
+        One that cannot is named in the log, and the one before it is tried.
+        """
+        usable = []
+        for path in self._found():
+            try:
+                usable.append((path, _read(path, self.fingerprint)))
+            except CheckpointError as error:  # noqa: PERF203  # there are few
+                log.warning("%s", error)
+        if not usable:
+            return None
+        newest, (tensors, history) = usable[0]
+        state.restore(tensors, history)
+        self._own = [path for path, _ in reversed(usable)]
+        return newest
+
+    def _found(self) -> list[Path]:
+        """Return the checkpoints, newest first; markers and temporary names are none."""
+        if self.directory is None:
+            return []
+        return sorted(self.directory.glob("checkpoint-*.safetensors"), reverse=True)
+
+
+def _read(path: Path, fingerprint: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged and is passed over: {error}.") from None
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is of format {metadata.get('format')!r} and is passed over; "
+            f"expected {FORMAT!r}."
+        )
+    if metadata.get("checksum") != str(_checksum(tensors)):
+        raise CheckpointError(f"{path} is damaged and is passed over: its checksum is wrong.")
+    if metadata.get("fingerprint") != fingerprint:
+        raise CheckpointError(
+            f"{path} is of a job with other data, hyperparameters or hosts and is passed over."
+        )
+    return tensors, json.loads(metadata["history"])
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> int:
+    """Return a number that changes with any bit of the tensors or of their names."""
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
+        total = zlib.crc32(tensors[name].contiguous().numpy().tobytes(), total)
+    return total

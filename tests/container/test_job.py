@@ -1,0 +1,333 @@
+"""A job with all its channels, stopped, resumed, and continued from another's model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import tarfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from simplenet import fitting, job
+from simplenet.channel import Channel
+from simplenet.checkpoint import Checkpoints
+from simplenet.fitting import State
+from simplenet.hyperparameters import Hyperparameters
+from simplenet.model import SimpleNet
+from simplenet.stop import Stop, Stopped
+from sklearn.metrics import roc_auc_score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from simplenet.paths import Paths
+
+    from tests.conftest import Moons
+
+
+def put(paths: Paths, channel: str, rows: np.ndarray, name: str = "data.csv") -> None:
+    """Write rows, the label first, into a channel."""
+    (paths.channels / channel).mkdir(exist_ok=True)
+    np.savetxt(paths.channels / channel / name, rows, delimiter=",")
+
+
+@pytest.fixture
+def split(paths: Paths, moons: Moons, moon_rows: np.ndarray) -> Paths:
+    """A job with the channels train, validation and test, and a place for checkpoints."""
+    rest = np.column_stack([moons.test_labels, moons.test_features])
+    put(paths, "train", moon_rows)
+    put(paths, "validation", rest[:75])
+    put(paths, "test", rest[75:])
+    paths.checkpoints.mkdir()
+    return paths
+
+
+def weights(paths: Paths) -> dict[str, torch.Tensor]:
+    """Return the weights of the model that a job left."""
+    return SimpleNet.load(paths.model_file).state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Return whether two models are equal, bit for bit."""
+    return all(value.equal(other[name]) for name, value in one.items())
+
+
+def test_every_metric_is_logged_and_left_in_the_output(
+    train: Callable[..., int], split: Paths, moons: Moons, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Per epoch and once more at the end, as lines for CloudWatch and as files (T35, T47, T48);
+    the final ones are those of the model that was saved.
+    """
+    caplog.set_level("INFO")
+
+    assert 0 == train(epochs=5)
+    lines = [line for line in caplog.messages if "train_loss=" in line]
+    assert 6 == len(lines)
+    for name in ("train_loss", "validation_loss", "validation_accuracy", "validation_roc_auc"):
+        assert all(re.search(rf"{name}=[0-9.]+;", line) for line in lines)
+    assert all(re.search(r"rows_per_second=[0-9]+;", line) for line in lines)
+    final = json.loads((split.output_data / "metrics.json").read_text())
+    net = SimpleNet.load(split.model_file)
+    area = roc_auc_score(moons.test_labels[75:], net.score(moons.test_features[75:].astype("f4")))
+    assert area == pytest.approx(final["test_roc_auc"])
+    with (split.output_data / "history.csv").open(newline="") as file:
+        history = list(csv.DictReader(file))
+    assert ["1", "2", "3", "4", "5"] == [row["epoch"] for row in history]
+    assert min(float(row["validation_loss"]) for row in history) == final["validation_loss"]
+
+
+def test_training_ends_when_patience_does_and_the_best_weights_are_kept(
+    train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`patience` epochs after the lowest validation loss there is no more to be hoped for."""
+    caplog.set_level("INFO")
+
+    assert 0 == train(epochs=400, patience=5)
+    losses = [
+        float(found[1])
+        for line in caplog.messages
+        if line.startswith("epoch=") and (found := re.search(r"validation_loss=([0-9.]+)", line))
+    ]
+    assert len(losses) < 400
+    assert int(np.argmin(losses)) == len(losses) - 6
+    final = json.loads((split.output_data / "metrics.json").read_text())
+    assert min(losses) == pytest.approx(final["validation_loss"], abs=1e-6)
+
+
+def test_a_validation_channel_of_one_class_has_no_roc_auc(
+    train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left out rather than NaN, which CloudWatch would not take (T47)."""
+    caplog.set_level("INFO")
+    put(split, "validation", np.array([[1, 0, 0], [1, 1, 1]]))
+
+    assert 0 == train(epochs=2)
+    assert "validation_roc_auc=" not in caplog.text
+    assert "nan" not in caplog.text.lower()
+
+
+def test_a_rare_class_can_be_given_more_weight(moon_rows: np.ndarray) -> None:
+    """`positive_weight` moves the threshold towards finding more of class 1."""
+    rows = np.concatenate([moon_rows[moon_rows[:, 0] == 0], moon_rows[moon_rows[:, 0] == 1][:12]])
+    data = Channel("train", 1, 0, rows.astype(np.float32))
+    found = []
+    for weight in (1.0, 20.0):
+        settings = Hyperparameters(epochs=20, positive_weight=weight)
+        state = State(fitting.prepare(data, settings))
+        for _ in fitting.fit(state, data, settings):
+            pass
+        found.append(state.result().score(data.features).mean())
+
+    assert found[1] > found[0]
+
+
+def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths) -> None:
+    """With the cure, before anything waits for a pipe (T28)."""
+    split.input_data_config.write_text(json.dumps({"train": {"TrainingInputMode": "Pipe"}}))
+
+    assert 1 == train()
+    assert split.failure.read_text().startswith("Channel 'train' comes in Pipe mode, which")
+
+
+class StopAfter(Stop):
+    """SIGTERM after some looks at whether there was one: at a known step, that is."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        super().__init__()
+
+    @property
+    def requested(self) -> bool:
+        """Count down."""
+        self._looks -= 1
+        return self._looks < 0
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        if value:
+            self._looks = 0
+
+
+@pytest.mark.parametrize("looks", [10, 60, 100, 200])
+def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
+    split: Paths, looks: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To the bit, wherever it was stopped, within an epoch too (T8, T39)."""
+    caplog.set_level("INFO")
+    split.hyperparameters.write_text(json.dumps({"epochs": "8", "patience": "6"}))
+    job.train(split, Stop())
+    whole = weights(split)
+    for path in split.checkpoints.iterdir():
+        path.unlink()
+    split.model_file.unlink()
+
+    job.train(split, StopAfter(looks))
+    assert "SIGTERM: stopped early; the best model so far is kept." in caplog.text
+    assert SimpleNet.load(split.model_file).input_dim == 2
+    assert any(split.checkpoints.iterdir())
+    job.train(split, Stop())
+    assert "going on from checkpoint-" in caplog.text
+    assert same(whole, weights(split))
+
+
+def test_a_stop_before_training_leaves_everything_as_it_was(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While data is read, SIGTERM ends the job at once; there is no model yet to keep (T8)."""
+    caplog.set_level("INFO")
+    stop = Stop()
+    stop.request()
+    job.train(split, stop)
+
+    assert "SIGTERM: stopped before training began" in caplog.text
+    assert [] == list(split.model.iterdir())
+
+
+def test_a_stop_interrupts_only_what_may_be_interrupted() -> None:
+    """Elsewhere it is remembered, so that nothing is half done."""
+    stop = Stop()
+    with pytest.raises(Stopped), stop.interrupts():
+        stop.request()
+    with pytest.raises(Stopped), stop.interrupts():
+        pytest.fail("this must not be reached")
+    stop.request()
+
+
+def checkpointed(paths: Paths, **more: str) -> list[Path]:
+    """Run a job that leaves checkpoints; return them, oldest first."""
+    knobs = {"epochs": "4", "checkpoint_epochs": "1", **more}
+    paths.hyperparameters.write_text(json.dumps(knobs))
+    job.train(paths, Stop())
+    return sorted(paths.checkpoints.glob("checkpoint-*.safetensors"))
+
+
+def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
+    """Under their final names alone (T37, T38)."""
+    checkpointed(split)
+
+    assert [
+        "checkpoint-0000003-0000000000.safetensors",
+        "checkpoint-0000004-0000000000.safetensors",
+    ] == sorted(path.name for path in split.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "pickle"])
+def test_of_a_damaged_checkpoint_the_one_before_is_used(
+    split: Paths, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log, and the result is the same as ever."""
+    caplog.set_level("INFO")
+    older, newest = checkpointed(split)
+    whole = weights(split)
+    content = bytearray(newest.read_bytes())
+    content[-9] ^= 1
+    half = newest.read_bytes()[:-100]
+    damaged = {"cut": half, "bit": bytes(content), "empty": b"", "pickle": b"\x80\x04}."}
+    newest.write_bytes(damaged[damage])
+    (split.checkpoints / f"{newest.name}.sagemaker-uploaded").touch()
+    (split.checkpoints / f".{newest.name}.sagemaker-ignore").write_bytes(b"half a ch")
+    split.model_file.unlink()
+    checkpointed(split)
+
+    assert f"{newest} is damaged and is passed over" in caplog.text
+    assert f"going on from {older.name}" in caplog.text
+    assert same(whole, weights(split))
+
+
+@pytest.mark.parametrize(
+    "change", ["seed", "data", "validation"], ids=["seed", "data", "validation"]
+)
+def test_the_checkpoint_of_another_job_is_passed_over(
+    split: Paths, change: str, moon_rows: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other data or settings would not go on as it began; it stays where it is."""
+    caplog.set_level("INFO")
+    before = checkpointed(split, epochs="9")
+    if change != "seed":
+        put(split, "train" if change == "data" else "validation", moon_rows[:200])
+    after = checkpointed(split, epochs="9" if change != "seed" else "4", seed="0")
+
+    assert "is of a job with other data, hyperparameters or hosts and is passed over" in caplog.text
+    assert "none to go on from" in caplog.text
+    if change == "seed":
+        assert set(before) < set(after)
+
+
+def test_weights_that_are_no_numbers_are_not_checkpointed(tmp_path: Path) -> None:
+    """The last good checkpoint stays the last."""
+    state = State(SimpleNet(2))
+    checkpoints = Checkpoints(tmp_path, "same")
+    assert checkpoints.write(state) is not None
+    with torch.no_grad():
+        state.weights[0][0, 0] = float("nan")
+    state.epoch = 1
+
+    assert checkpoints.write(state) is None
+    assert 1 == len(list(tmp_path.iterdir()))
+
+
+def archive(path: Path, members: dict[str, bytes]) -> None:
+    """Make a tar.gz of members under any names, however unsafe."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["model.tar.gz", "plain"])
+def test_training_goes_on_from_the_model_channel(
+    split: Paths, train: Callable[..., int], trained: Paths, *, packed: bool
+) -> None:
+    """As model.tar.gz, just as an earlier job left it, or as a plain file (T32); what else an
+    archive holds is written nowhere.
+    """
+    model = split.channels / "model"
+    model.mkdir()
+    content = trained.model_file.read_bytes()
+    if packed:
+        members = {"../../escaped": b"x", "/tmp/escaped": b"x", "./model.safetensors": content}  # noqa: S108
+        archive(model / "model.tar.gz", members)
+    else:
+        (model / "model.safetensors").write_bytes(content)
+
+    assert 0 == train(epochs=1, lr=1e-8)
+    for name, value in weights(trained).items():
+        torch.testing.assert_close(value, weights(split)[name], atol=1e-5, rtol=0)
+    assert not list(split.root.rglob("escaped"))
+
+
+@pytest.mark.parametrize(
+    ("files", "knobs", "sentence"),
+    [
+        ({}, {}, "expected one model: a model.tar.gz"),
+        ({"model.tar.gz": b"no gzip"}, {}, "is not a whole gzip-compressed tar archive"),
+        ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
+        ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),
+    ],
+)
+def test_a_model_channel_that_cannot_be_used_is_refused(
+    split: Paths,
+    train: Callable[..., int],
+    trained: Paths,
+    files: dict[str, bytes | None],
+    knobs: dict[str, int],
+    sentence: str,
+) -> None:
+    """With what is in it and what was expected (T12, T32)."""
+    model = split.channels / "model"
+    model.mkdir()
+    for name, content in files.items():
+        if content is None:
+            archive(model / name, {"model.safetensors": trained.model_file.read_bytes()})
+        else:
+            (model / name).write_bytes(content)
+
+    assert 1 == train(**knobs)
+    assert sentence in split.failure.read_text()
+    assert [] == list(split.model.iterdir())
