@@ -176,9 +176,9 @@ class _Rows:
         self.columns = block.shape[1]
         begin, end = self.count * self.columns * 4, (self.count + len(block)) * self.columns * 4
         if self._memory is None:
-            self._memory = mmap.mmap(-1, end, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self._memory = _anonymous(end)
         if end > len(self._memory):
-            self._memory.resize(max(end, len(self._memory) * 3 // 2))
+            self._memory = _grown(self._memory, max(end, len(self._memory) * 3 // 2))
         self.count += len(block)
         self._view()[begin // (self.columns * 4) : self.count] = block
 
@@ -192,3 +192,18 @@ class _Rows:
         whole = len(self._memory) // (self.columns * 4)
         numbers = np.frombuffer(self._memory, dtype=np.float32, count=whole * self.columns)
         return numbers.reshape(whole, self.columns)
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _grown(memory: mmap.mmap, size: int) -> mmap.mmap:
+    """Return the memory with more behind it."""
+    try:
+        memory.resize(size)
+    except SystemError:  # macOS, when run without a container, can only copy
+        grown = _anonymous(size)
+        grown[: len(memory)] = memory[:]
+        return grown
+    return memory

@@ -91,33 +91,27 @@ class SimpleNet(nn.Module):
 
     def standardise(self, features: Tensor) -> Tensor:
         """Bring each feature to mean 0 and variance 1: (rows, input_dim) -> the same."""
-        return (features - self.mean) / self.scale
+        return torch.sub(features, self.mean).div_(self.scale)
 
     def logits(self, standard: Tensor) -> Tensor:
         """Return the log-odds of class 1 of standardised features: (rows, input_dim) -> (rows,)."""
-        hidden = torch.tanh(functional.linear(standard, self.fc1.weight, self.fc1.bias))
-        return functional.linear(hidden, self.fc2.weight, self.fc2.bias).squeeze(1)
+        # In place, which gradients allow here: a row in a request costs two thirds of the time.
+        hidden = functional.linear(standard, self.fc1.weight, self.fc1.bias).tanh_()
+        return functional.linear(hidden, self.fc2.weight, self.fc2.bias).view(-1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the class scores, each from 0 to 1: (rows, input_dim) -> (rows,)."""
-        return torch.sigmoid(self.logits(self.standardise(features)))
+        return self.logits(self.standardise(features)).sigmoid_()
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the class scores, each from 0 to 1: float32 (rows, input_dim) -> (rows,)."""
         step = max(1, _SCORE_FLOATS // self.hidden_dim)
         with torch.inference_mode():
             parts = [
-                self._score(torch.from_numpy(features[first : first + step])).numpy()
+                self.forward(torch.from_numpy(features[first : first + step])).numpy()
                 for first in range(0, len(features), step)
             ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _score(self, features: Tensor) -> Tensor:
-        """Compute `forward` in place: the same steps, for two thirds of its time."""
-        fc1, fc2 = self.fc1, self.fc2
-        standard = torch.sub(features, self.mean).div_(self.scale)
-        hidden = functional.linear(standard, fc1.weight, fc1.bias).tanh_()
-        return functional.linear(hidden, fc2.weight, fc2.bias).sigmoid_().view(-1)
 
     def save(self, path: Path) -> None:
         """Write the model to `path`, whole or not at all.

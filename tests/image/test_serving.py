@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import requests
-from simplenet import training
+from simplenet import job
 from simplenet.paths import Paths
+from simplenet.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def opt_ml(tmp_path_factory: pytest.TempPathFactory, moon_rows: np.ndarray) -> P
     paths = Paths(tmp_path_factory.mktemp("serving"))
     (paths.channels / "train").mkdir(parents=True)
     np.savetxt(paths.channels / "train" / "train.csv", moon_rows, delimiter=",")
-    training.train(paths, training.Stop())
+    job.train(paths, Stop())
     for name in ("a", "b"):
         directory = paths.models / name / "model"
         directory.mkdir(parents=True)

@@ -1,0 +1,127 @@
+"""The documentation: all that it names exists, and all that it tells to do works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import click
+import pytest
+
+from client.__main__ import cli
+from tests.conftest import PROJECT
+
+DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+README = (PROJECT / "README.md").read_text("utf-8")
+
+#: What the commands make, and what only exists inside a container or an archive.
+MADE = ("/", "http", "data/", "demo_output", ".venv", "model.tar.gz", "model.safetensors")
+
+
+def words(document: Path) -> list[str]:
+    """Return what stands between backticks outside blocks of code."""
+    prose = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`\n]+)`", prose)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(document: Path) -> list[list[str]]:
+    """Return each command of the document's blocks, as a shell would split it."""
+    lines = [
+        line for block in blocks(document.read_text("utf-8"), "sh") for line in block.split("\n")
+    ]
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+def by_name(document: Path) -> str:
+    """Name a test after its document."""
+    return document.name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    """Paths in the prose, in links and in commands."""
+    text = document.read_text("utf-8")
+    links = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    below = [document.parent / link for link in links if link and not link.startswith("http")]
+    named = [word for word in words(document) if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", word)]
+    named += [word.lstrip("@") for command in commands(document) for word in command if "/" in word]
+    named = [
+        name for name in named if not name.startswith(MADE) and not ("=" in name or "'" in name)
+    ]
+    media_types = ("application/", "text/")
+    paths = [PROJECT / name for name in named if not name.startswith(media_types)]
+
+    assert [] == [str(path) for path in [*below, *paths] if not path.exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_make_target_that_is_named_exists(document: Path) -> None:
+    """In prose and in commands."""
+    makefile = (PROJECT / "Makefile").read_text("utf-8")
+    spoken = [*map(str.split, words(document)), *commands(document)]
+    named = {after for line in spoken for before, after in pairwise(line) if before == "make"}
+
+    assert set() == {name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_client_command_that_is_named_exists(document: Path) -> None:
+    """With its options."""
+    for command in commands(document):
+        if "client" in command and "-m" in command:
+            name, *rest = command[command.index("client") + 1 :]
+            found = cli.get_command(click.Context(cli), name)
+            assert found, name
+            known = {option for parameter in found.params for option in parameter.opts}
+            assert set() == {word for word in rest if word.startswith("--")} - known
+
+
+def test_every_command_of_the_readme_is_known() -> None:
+    """No command stands in the README that the tests or CI do not run."""
+    ran = ("make", "curl", ".venv/bin/python", "local_test/")
+
+    assert [] == [
+        command for command in commands(PROJECT / "README.md") if not command[0].startswith(ran)
+    ]
+    ci = (PROJECT / ".ci" / "run").read_text("utf-8")
+    assert {"make image", "make check", "make demo", "make test"} <= {*ci.splitlines()}
+
+
+def test_another_network_is_trained_and_served(tmp_path: Path) -> None:
+    """The README's change to `model.py` is all that a second hidden layer needs."""
+    (change,) = blocks(README, "diff")
+    shutil.copytree(PROJECT / "container", tmp_path / "container")
+    shutil.copytree(PROJECT / "local_test" / "opt_ml" / "input", tmp_path / "opt_ml" / "input")
+    (tmp_path / "opt_ml" / "model").mkdir()
+    subprocess.run(
+        ["git", "apply", "--recount", "-"], cwd=tmp_path, input=change, text=True, check=True
+    )
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(tmp_path / "container"),
+        "SAGEMAKER_BASE_DIR": str(tmp_path / "opt_ml"),
+    }
+    subprocess.run([tmp_path / "container" / "train"], env=environment, check=True)
+    score = (
+        "import simplenet.app\n"
+        "client = simplenet.app.serve().test_client()\n"
+        "print(client.post('/invocations', data='0.0,1.0\\n1.0,-0.5').text)"
+    )
+    scored = subprocess.run(
+        [sys.executable, "-c", score], env=environment, capture_output=True, text=True, check=True
+    )
+
+    low, high = map(float, scored.stdout.split())
+    assert low < 0.2
+    assert high > 0.8
