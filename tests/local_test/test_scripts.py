@@ -26,7 +26,7 @@ from tests import engine
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RUNNERS = ("train_local.sh", "serve_local.sh")
 SCRIPTS = (*RUNNERS, "predict.sh")
@@ -60,6 +60,17 @@ class LocalTest:
         """The channel `train`, with the seed's rows in `train.csv`."""
         return self.opt_ml / "input" / "data" / "train"
 
+    @property
+    def log(self) -> Path:
+        """What the script in the background writes."""
+        return self.root / "log"
+
+    def settings(self, **hyperparameters: object) -> None:
+        """Change the job's hyperparameters; SageMaker has them all as strings (T15)."""
+        path = self.opt_ml / "input" / "config" / "hyperparameters.json"
+        settings = {name: str(value) for name, value in hyperparameters.items()}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
     def holds(self, name: str) -> dict[str, str]:
         """Return the files of model, output or checkpoints, and what each says."""
         root = self.opt_ml / name
@@ -87,12 +98,11 @@ class LocalTest:
 
     @contextmanager
     def running(
-        self, script: str, image: str, says: str, port: int
+        self, script: str, image: str, port: int, ready: Callable[[], object]
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a script in the background, as a terminal's only job; give it once it `says` so."""
-        log = self.root / "log"
+        """Run a script in the background, as a terminal's only job; give it once it is ready."""
         with (
-            log.open("w") as output,
+            self.log.open("w") as output,
             subprocess.Popen(
                 [self.root / script, image],
                 cwd="/",
@@ -104,9 +114,9 @@ class LocalTest:
         ):
             try:
                 engine.wait_until(
-                    lambda: says in log.read_text() or process.poll() is not None, says
+                    lambda: ready() or process.poll() is not None, f"{script} is ready"
                 )
-                assert process.poll() is None, log.read_text()
+                assert process.poll() is None, self.log.read_text()
                 yield process
             finally:
                 process.terminate()
@@ -127,8 +137,9 @@ def local(tmp_path: Path) -> LocalTest:
 
 @pytest.fixture(scope="module")
 def trained(image: str, tmp_path_factory: pytest.TempPathFactory) -> LocalTest:
-    """A copy where train_local.sh has run."""
+    """A copy where train_local.sh has run; a few epochs tell as much as all."""
     local = copy(tmp_path_factory.mktemp("trained"))
+    local.settings(epochs=2)
     done = local.run("train_local.sh", image)
     assert 0 == done.code, done.stderr
     return local
@@ -138,8 +149,7 @@ def trained(image: str, tmp_path_factory: pytest.TempPathFactory) -> LocalTest:
 def port(image: str, trained: LocalTest) -> Iterator[int]:
     """The port where serve_local.sh serves that copy's model."""
     port = engine.free_port()
-    with trained.running("serve_local.sh", image, "Listening at", port):
-        engine.wait_until(lambda: engine.healthy(port), "/ping answers 200")
+    with trained.running("serve_local.sh", image, port, lambda: engine.healthy(port)):
         yield port
 
 
@@ -453,27 +463,29 @@ def test_a_job_replaces_what_the_last_one_left(own: LocalTest, scripted: str) ->
 
 
 @needs_engine
-@pytest.mark.parametrize(
-    ("script", "says"), [("train_local.sh", "epoch=3;"), ("serve_local.sh", "Listening at")]
-)
+@pytest.mark.parametrize("script", RUNNERS)
 def test_ctrl_c_stops_the_container_as_sagemaker_does(
-    local: LocalTest, trained: LocalTest, image: str, script: str, says: str
+    local: LocalTest, trained: LocalTest, image: str, script: str
 ) -> None:
     """A terminal sends SIGINT to all that the script started; the program gets SIGTERM (T8, H3) and
     ends well, a job with its model, and the container is gone.
     """
-    settings = local.opt_ml / "input" / "config" / "hyperparameters.json"
-    settings.write_text('{"epochs": "1000000"}')
+    port = engine.free_port()
+    ready = {
+        "train_local.sh": lambda: "epoch=3;" in local.log.read_text(),
+        "serve_local.sh": lambda: engine.healthy(port),
+    }
+    local.settings(epochs=1_000_000)
     if script == "serve_local.sh":
         shutil.copytree(trained.opt_ml / "model", local.opt_ml / "model")
-    with local.running(script, image, says, engine.free_port()) as process:
+    with local.running(script, image, port, ready[script]) as process:
         named = f"name=local_test-{process.pid}-"
         before = engine.docker("ps", "--quiet", "--filter", named)
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait()
 
     assert before
-    assert 0 == code, (local.root / "log").read_text()
+    assert 0 == code, local.log.read_text()
     assert "" == engine.docker("ps", "--all", "--quiet", "--filter", named)
     assert ["model.safetensors"] == sorted(local.holds("model"))
 
