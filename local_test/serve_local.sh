@@ -27,7 +27,7 @@ require_image
   fail "there is no model in $opt_ml/model; train one: $(pasteable "$here/train_local.sh")${1:+ $(printf %q "$1")}"
 # bash opens this path as a connection: it succeeds where something listens.
 if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-  fail "port $port is taken; stop what listens there or choose another: PORT=$((port + 1)) $(pasteable "$here/serve_local.sh")${1:+ $(printf %q "$1")}"
+  fail "port $port is taken; stop what listens there or choose another: PORT=$((port < 65535 ? port + 1 : 8080)) $(pasteable "$here/serve_local.sh")${1:+ $(printf %q "$1")}"
 fi
 trap remove_container EXIT
 

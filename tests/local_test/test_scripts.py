@@ -254,14 +254,14 @@ def test_an_engine_that_does_not_answer_is_named(local: LocalTest, script: str) 
 
 
 @needs_engine
-@pytest.mark.parametrize("above", [1, 2], ids=["elsewhere", "in the project"])
+@pytest.mark.parametrize("above", [0, 1], ids=["in the project", "above it"])
 @pytest.mark.parametrize("script", RUNNERS)
 def test_a_missing_image_names_the_command_that_builds_it(
     local: LocalTest, script: str, above: int
 ) -> None:
     """One that can be pasted where the script was called, whatever the directory's name."""
     name = engine.unique_name()
-    cwd = local.root.parents[above - 1]
+    cwd = local.root.parents[above]
     done = local.run(script, name, cwd=cwd)
     sentence, _, command = done.stderr.partition("; build it: ")
     make, option, project, *rest = shlex.split(command)
@@ -284,16 +284,18 @@ def test_serving_needs_a_model(local: LocalTest, image: str) -> None:
 
 
 @needs_engine
-def test_a_taken_port_leads_to_another(trained: LocalTest, image: str) -> None:
-    """Docker's own message would come after a container was made."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@pytest.mark.parametrize("bound", [0, 65535], ids=["any", "the last"])
+def test_a_taken_port_leads_to_another(trained: LocalTest, image: str, bound: int) -> None:
+    """One that there is; Docker's own message would come after a container was made."""
+    with socket.create_server(("127.0.0.1", bound)) as server:
         port = server.getsockname()[1]
         done = trained.run("serve_local.sh", image, PORT=str(port))
     sentence, _, command = done.stderr.partition(" or choose another: ")
+    other = 8080 if port == bound else port + 1
 
     assert (1, b"") == (done.code, done.stdout)
     assert f"serve_local.sh: port {port} is taken; stop what listens there" == sentence
-    assert [f"PORT={port + 1}", str(trained.root / "serve_local.sh"), image] == shlex.split(command)
+    assert [f"PORT={other}", str(trained.root / "serve_local.sh"), image] == shlex.split(command)
 
 
 def test_predicting_needs_a_server(local: LocalTest) -> None:
@@ -430,7 +432,7 @@ def own() -> Iterator[LocalTest]:
         caller = {}
     else:
         # Who may talk to the engine is who is in its socket's group.
-        groups = [os.stat("/var/run/docker.sock").st_gid]  # noqa: PTH116
+        groups = [Path("/var/run/docker.sock").stat().st_gid]
         caller = {"user": 12345, "group": 12345, "extra_groups": groups}
     # Not tmp_path, which is closed to other users.
     with tempfile.TemporaryDirectory() as directory:
