@@ -362,7 +362,7 @@ def test_training_leaves_what_sagemaker_would_keep(trained: LocalTest) -> None:
     job itself.
     """
     assert ["model.safetensors"] == sorted(trained.holds("model"))
-    assert {} == trained.holds("output")
+    assert {"data/history.csv", "data/metrics.json"} == {*trained.holds("output")}
     assert {".gitignore", "checkpoints", "input", "model", "output"} == {
         path.name for path in trained.opt_ml.iterdir()
     }
