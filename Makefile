@@ -14,15 +14,16 @@ PIP := $(BIN)/pip install --disable-pip-version-check
 SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | grep -v '\.md$$')
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --upgrade
 
-.PHONY: help demo image test check format lock bench clean
+.PHONY: help demo image test check format lock clean
 
 help: ## list the commands
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 14
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
 
 demo: .venv/client ## the whole story: data, image, training, serving, evaluation, pictures
 	@$(BIN)/python -m client demo --image $(IMAGE)
 
 image: ## build the image, and say how much it adds to its base
+	@docker image inspect $(BASE_IMAGE) >/dev/null 2>&1 || docker pull $(BASE_IMAGE)
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX) --tag $(IMAGE) container
 	@docker image inspect --format '{{.Size}}' $(IMAGE) $(BASE_IMAGE) | \
 	  awk '{size[NR] = $$1} END {printf "%s: %.2f GB, of which %.2f GB above its base (at most 1.00)\n", "$(IMAGE)", size[1] / 1e9, (size[1] - size[2]) / 1e9; exit size[1] - size[2] > 1e9}'
@@ -50,11 +51,12 @@ lock: .venv/dev ## pin the newest versions of all dependencies
 	$(LOCK) requirements-dev.in -c container/requirements.txt -c client/requirements.txt -o requirements-dev.txt
 
 clean: ## remove what the other commands made here
-	rm -rf .venv demo_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv demo_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
+	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"Python is {sys.version.split()[0]}; expected 3.10 or newer: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10, 12) and f"Python is {sys.version.split()[0]}; expected 3.10.12 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "no virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 .venv/client: client/requirements.txt | .venv
 	$(PIP) --requirement $<

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from client import artefact, data, demo, endpoint, evaluation, pictures, runtime
 
@@ -78,6 +79,10 @@ def demo_command(image: str, output: Path, train: Path | None, test: Path | None
 )
 def data_command(name: str, points: int, noise: float, seed: int, output: Path) -> None:
     """Write a data set: train/train.csv and test/test.csv, and of the moons a scatter plot."""
+    context = click.get_current_context()
+    drawn = [option for option in ("points", "noise", "seed") if _is_given(context, option)]
+    if name != "moons" and drawn:
+        raise click.UsageError(f"--{drawn[0]} is of the moons; {name} is not drawn.")
     train, test = data.moons(points, noise, seed) if name == "moons" else data.breast_cancer()
     for channel, rows in (("train", train), ("test", test)):
         path = data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
@@ -85,6 +90,10 @@ def data_command(name: str, points: int, noise: float, seed: int, output: Path) 
     if name == "moons":
         pictures.draw_data(train, output / "data.png")
         click.echo(f"Path created: {output / 'data.png'}")
+
+
+def _is_given(context: click.Context, option: str) -> bool:
+    return context.get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
 @cli.command("evaluate")

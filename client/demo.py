@@ -7,8 +7,10 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from client import artefact, data, evaluation, metrics, pictures
-from client.runtime import PROJECT, Docker
+from client.runtime import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +30,8 @@ def tell(
     Raises:
         ProgramError: if `train` or `serve` fails, or what they need cannot be installed.
     """
+    _clear(output)
     job, serving = output / "opt_ml", output / "serving"
-    for tree in (job, serving):  # of the story before
-        if tree.exists():
-            shutil.rmtree(tree)
     in_a_plane = train.features.shape[1] == 2  # noqa: PLR2004  # then it can be drawn
 
     say(f"1/7 Data: {len(train.labels)} rows to train on, {len(test.labels)} to test with")
@@ -52,6 +52,7 @@ def tell(
     artefact.unpack(output / "model.tar.gz", serving / "model")
 
     say("5/7 Serving")
+    np.savetxt(output / "payload.csv", test.features[:3], fmt="%.6g", delimiter=",")
     with runtime.serve(serving, output / "serve.log") as endpoint:
         say(f"6/7 Evaluating {endpoint.url}/invocations on the {len(test.labels)} test rows")
         found = evaluation.evaluate(endpoint, test.features, test.labels)
@@ -60,6 +61,18 @@ def tell(
             pictures.draw_boundary(endpoint, test, title, output / "boundary.png")
         say("7/7 Cleaning up: stopping the server")
     return found
+
+
+def _clear(output: Path) -> None:
+    """Remove what the story before left in `output`, and nothing that it did not make."""
+    marker = output / ".simplenet-demo"
+    if output.exists() and any(output.iterdir()) and not marker.exists():
+        raise NotADirectoryError(
+            f"{output} holds files that are not the demo's; name a new or an empty directory."
+        )
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    marker.touch()
 
 
 def configure(opt_ml: Path, input_dim: int) -> None:
@@ -75,24 +88,16 @@ def configure(opt_ml: Path, input_dim: int) -> None:
 
 def next_steps(runtime: Runtime, output: Path) -> str:
     """Return what the user may want to run now, ready to be pasted."""
-    if isinstance(runtime, Docker):
-        image = "" if runtime.image == "simplenet-sagemaker" else f" {shlex.quote(runtime.image)}"
-        serve = f"local_test/train_local.sh{image} && local_test/serve_local.sh{image}"
-    else:
-        base = shlex.quote(str((output / "serving").resolve()))
-        serve = (
-            f"SAGEMAKER_BASE_DIR={base} PYTHONPATH=container "
-            'PATH="$PWD/.venv/bin:$PATH" container/serve'
-        )
+    payload = shlex.quote(str(output / "payload.csv"))
     return f"""\
 The pictures: {", ".join(str(picture) for picture in sorted(output.glob("*.png")))}.
 
-Next, serve the model until Ctrl-C:
+Next, serve this model until Ctrl-C:
 
-    {serve}
+    {runtime.serve_command(output / "serving")}
 
 and ask it from another terminal:
 
-    curl --data-binary @local_test/payload.csv -H 'Content-Type: text/csv' \\
+    curl --data-binary @{payload} -H 'Content-Type: text/csv' \\
       http://127.0.0.1:8080/invocations
 """

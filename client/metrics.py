@@ -1,4 +1,4 @@
-"""The metrics of a training job, read from its log as SageMaker reads them."""
+"""The metrics of a training job: what SageMaker finds in its log, and their history."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Both run the very same two programs over an `/opt/ml` tree; neither has a second
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -49,6 +50,9 @@ class Runtime(Protocol):
 
     def serve(self, opt_ml: Path, log: Path) -> AbstractContextManager[Endpoint]:
         """Run `serve` over an `/opt/ml` tree, its log in a file, until the context ends."""
+
+    def serve_command(self, opt_ml: Path) -> str:
+        """Return what to type to serve the same on port 8080."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,12 @@ class Docker:
         ):
             yield _wait_until_healthy(client, find, log)
 
+    def serve_command(self, opt_ml: Path) -> str:
+        """Return a `docker run` that any shell takes."""
+        mount = _mount(opt_ml / "model", "/opt/ml/model", read_only=True)
+        flags = ["docker", "run", "--rm", "--publish=127.0.0.1:8080:8080", *mount]
+        return shlex.join([*flags, self.image, "serve"])
+
 
 @dataclass(frozen=True)
 class VirtualEnvironment:
@@ -128,6 +138,14 @@ class VirtualEnvironment:
             ) as server,
         ):
             yield _wait_until_healthy(server, lambda: endpoint, log)
+
+    def serve_command(self, opt_ml: Path) -> str:
+        """Return the program with its environment, from the project's directory."""
+        tree = shlex.quote(str(opt_ml.resolve()))
+        return (
+            f"SAGEMAKER_BASE_DIR={tree} PYTHONPATH=container "
+            'PATH="$PWD/.venv/bin:$PATH" container/serve'
+        )
 
     @staticmethod
     def _environment(opt_ml: Path) -> dict[str, str]:

@@ -61,5 +61,5 @@ esac
 [[ $status == 2* ]] || fail "the server answers HTTP $status to $payload as $type: $(cat "$reply")"
 
 cat "$reply"
-# A reply in JSON ends without a newline.
+# Of another image a reply may end without a newline.
 [[ $type == application/x-npy* || -z $(tail -c 1 "$reply") ]] || echo

@@ -29,6 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
+    except OSError as error:
+        # A write that fails does not say where.
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 

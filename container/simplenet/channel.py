@@ -57,7 +57,11 @@ def find(channels: Path, *names: str) -> Path:
     for name in names:
         if (channels / name).is_dir():
             return channels / name
-    found = sorted(entry.name for entry in channels.iterdir()) if channels.is_dir() else []
+    found = []
+    for entry in sorted(channels.iterdir()) if channels.is_dir() else []:
+        if entry.name in names:
+            raise ChannelError(f"{entry} is a file; expected a directory with the channel's files.")
+        found.append(entry.name)
     raise ChannelError(
         f"There is no channel {names[0]!r} in {channels}, which holds "
         f"{', '.join(map(repr, found)) or 'no channel'}. "

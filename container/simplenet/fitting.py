@@ -53,7 +53,8 @@ def prepare(data: Channel, settings: Hyperparameters, cluster: Cluster | None = 
     if ones in (0, rows):
         raise TrainingError(
             f"Every one of the {rows:,} labels in channel {data.name!r} is "
-            f"{1 if ones else 0}; expected both classes, 0 and 1."
+            f"{1 if ones else 0}; expected both classes, 0 and 1. "
+            "The label is the first column: add rows of the other class, or mend that column."
         )
     net = SimpleNet(input_dim, settings.hidden_dim, settings.output_dim)
     net.draw_weights(torch.Generator().manual_seed(settings.seed))

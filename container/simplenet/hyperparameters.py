@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ class Hyperparameters:
             raise HyperparameterError(f"{path} is not UTF-8 text: {error}.") from None
         try:
             given = json.loads(text) if text.strip() else {}
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise HyperparameterError(f"{path} is not JSON: {error}.") from None
         if not isinstance(given, dict):
             raise HyperparameterError(
@@ -123,8 +122,10 @@ def _value(name: str, value: object, knob: Any) -> int | float:
     expected = (
         f"{article} from {_show(low)} to {_show(high)}" if low < high else f"{article}: {low}"
     )
+    shown = repr(value) if isinstance(value, str | None) else json.dumps(value, default=str)
+    shown = shown if len(shown) <= 40 else f"{shown[:40]}..."  # noqa: PLR2004
     refusal = HyperparameterError(
-        f"Hyperparameter {name} is {value!r}; expected {expected} ({knob.metadata['help']})."
+        f"Hyperparameter {name} is {shown}; expected {expected} ({knob.metadata['help']})."
     )
     number = value
     # An Estimator with a source directory sends each value as JSON, so a string is quoted twice.
@@ -137,7 +138,8 @@ def _value(name: str, value: object, knob: Any) -> int | float:
     # bool is an int to Python; nothing here is one.
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise refusal
-    if not math.isfinite(number) or not low <= number <= high:
+    # Compared, a whole number of any length is just too large; nan is in no range.
+    if not low <= number <= high:
         raise refusal
     if kind is int and number != int(number):
         raise refusal

@@ -85,7 +85,8 @@ class SimpleNet(nn.Module):
             total(sum((np.square(part - mean).sum(axis=0) for part in parts), nothing)) / rows
         )
         # A constant column says nothing, and must not be divided by zero.
-        scale = np.where(variance > 0, np.sqrt(variance), 1.0)
+        scale = np.sqrt(variance).astype(np.float32)
+        scale = np.where(scale > 0, scale, np.float32(1))
         self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(scale))
 

@@ -165,7 +165,10 @@ def _cells(text: bytes, where: str, columns: int | None) -> list[str]:
     # No number has a comma in it, quoted or not: this needs no split of a line of any length.
     width = text.count(b",") + 1
     if columns not in (None, width):
-        raise TableError(f"{where} has {_count(width, 'column')}; expected {columns:,}.")
+        raise TableError(
+            f"{where} has {_count(width, 'column')}; expected {columns:,}. "
+            "Correct the line or drop it."
+        )
     try:
         (cells,) = csv.reader([text.decode()], strict=True)
     except UnicodeDecodeError as error:
@@ -187,7 +190,8 @@ def _number(cell: str, where: str, column: int, line: int) -> float:
         number = np.float32(cell)
     if not np.isfinite(number):
         raise TableError(
-            f"{where} is {_quote(cell)}; expected a number that float32 holds (3.4e38)."
+            f"{where} is {_quote(cell)}; expected a number that float32 holds (3.4e38). "
+            "Scale the column or drop the row."
         )
     return float(number)
 
@@ -199,12 +203,14 @@ def _refuse_cell(cell: str, where: str, line: int) -> NoReturn:
         raise TableError(
             f"{where} is {_quote(cell)}; expected a finite number. Fill the cell or drop the row."
         )
+    if ";" in cell or "\t" in cell:
+        raise TableError(f"{where} is {_quote(cell)}; expected a number. Separate cells by commas.")
     if line == 1:
         raise TableError(
             f"{where} is {_quote(cell)}; expected a number. "
             "If the first line is a header, remove it: SageMaker's CSV has none."
         )
-    raise TableError(f"{where} is {_quote(cell)}; expected a number.")
+    raise TableError(f"{where} is {_quote(cell)}; expected a number. Correct it or drop the row.")
 
 
 def _count(number: int, noun: str) -> str:

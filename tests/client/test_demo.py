@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def check(told: Told) -> None:
     assert ["1", "2", "3", "4", "5", "6", "7"] == steps
     assert 0.9 < accuracy(told) <= 1
     assert 80 == len(re.findall(r"^epoch=", told.said, re.MULTILINE))
-    assert "curl --data-binary @local_test/payload.csv" in told.said
+    assert f"curl --data-binary @{shlex.quote(str(told.output / 'payload.csv'))}" in told.said
+    assert 3 == len((told.output / "payload.csv").read_text().splitlines())
     for name in ("data", "history", "boundary"):
         picture = pictures.imread(told.output / f"{name}.png")
         assert min(picture.shape[:2]) > 400
@@ -74,12 +76,25 @@ def test_your_own_data_takes_the_same_way(tmp_path: Path) -> None:
 
 def test_a_failing_job_is_told_in_one_sentence(tmp_path: Path) -> None:
     """The reason is the job's own; the exit code says that the story did not end well."""
-    (tmp_path / "opt_ml").write_text("a file where a directory is to be")
+    one_class = tmp_path / "rows.csv"
+    one_class.write_text("1,2,3\n1,4,5\n")
+    files = (f"--train={one_class}", f"--test={one_class}")
+    told = tell(tmp_path / "story", WITHOUT_DOCKER, *files)
+
+    assert 1 == told.code
+    assert "ended with exit code 1: Every one of the 2 labels in channel 'train' is 1" in told.said
+    assert "Traceback" not in told.said
+
+
+def test_what_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
+    """A directory with files in it that no demo made is refused, and a demo's own is reused."""
+    (tmp_path / "opt_ml").mkdir()
+    (tmp_path / "opt_ml" / "precious.csv").write_text("1,2\n")
     told = tell(tmp_path, WITHOUT_DOCKER)
 
     assert 1 == told.code
-    assert "Error: " in told.said
-    assert "Traceback" not in told.said
+    assert "holds files that are not the demo's" in told.said
+    assert "1,2\n" == (tmp_path / "opt_ml" / "precious.csv").read_text()
 
 
 def interrupt(output: Path, environment: Mapping[str, str], step: str, *options: str) -> str:

@@ -103,3 +103,12 @@ def test_a_file_that_is_no_object_gets_a_sentence(
 
     assert str(path) in str(refused.value)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("digits", [400, 4_000, 40_000])
+def test_a_number_of_any_length_is_only_out_of_range(digits: int) -> None:
+    """The message stays short enough to be read where SageMaker cuts it off (T12)."""
+    with pytest.raises(HyperparameterError, match="expected a whole number from 1 to") as refused:
+        Hyperparameters.parse({"epochs": "9" * digits})
+
+    assert 300 > len(str(refused.value))

@@ -63,7 +63,7 @@ def test_nothing_is_no_rows(text: bytes) -> None:
         (b"0,True\n", "data.csv, line 1, column 2 is 'True'; expected a number."),
         (b"0,1_000\n", "data.csv, line 1, column 2 is '1_000'"),
         (b"0,0x1f\n", "data.csv, line 1, column 2 is '0x1f'"),
-        (b"0;1\n", "data.csv, line 1, column 1 is '0;1'"),
+        (b"0;1\n", "data.csv, line 1, column 1 is '0;1'; expected a number. Separate cells by"),
         (b"0,1\x00\n", r"data.csv, line 1, column 2 is '1\x00'"),
         (b"0,\xe9\n", "data.csv, line 1 is not UTF-8 text (byte 3 is 0xe9)"),
         (b'0,"1\n', "data.csv, line 1 is not CSV: unexpected end of data"),
