@@ -12,11 +12,23 @@ from pathlib import Path
 
 import click
 import pytest
+from simplenet.app import create_app
+from simplenet.model import SimpleNet
+from simplenet.paths import Paths
+from simplenet.settings import Settings
 
 from client.__main__ import cli
 from tests.conftest import PROJECT
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+
+#: All that is not documentation, nor a test of it.
+SOURCE = "".join(
+    path.read_text("utf-8")
+    for root in ("container", "client", "local_test", "benchmarks", "pyproject.toml", "Makefile")
+    for path in [PROJECT / root, *sorted((PROJECT / root).rglob("*"))]
+    if path.is_file() and path.suffix in {"", ".json", ".py", ".sh", ".toml"}
+)
 README = (PROJECT / "README.md").read_text("utf-8")
 
 #: What the commands make, and what only exists inside a container or an archive.
@@ -84,6 +96,36 @@ def test_every_client_command_that_is_named_exists(document: Path) -> None:
             assert found, name
             known = {option for parameter in found.params for option in parameter.opts}
             assert set() == {word for word in rest if word.startswith("--")} - known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_name_that_is_named_exists(document: Path) -> None:
+    """Variables, hyperparameters, modules and functions: each word is one of the source's."""
+    named = {word for word in words(document) if re.fullmatch(r"[A-Za-z]+(_[A-Za-z]+)+", word)}
+    # A metric is put together of its channel and what was measured there.
+    parts = {name: re.sub("^(train|validation|test)_", "", name) for name in named}
+
+    assert set() == {name for name in named if not re.search(rf"\b{parts[name]}\b", SOURCE)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_route_that_is_named_exists(document: Path, tmp_path: Path) -> None:
+    """With its method, where the document has one."""
+    SimpleNet(2).save(Paths(tmp_path).model_file)
+    both = (Settings(metrics=True), Settings(multi_model=True))
+    rules = [
+        rule for kind in both for rule in create_app(Paths(tmp_path), kind).url_map.iter_rules()
+    ]
+    known = {re.sub("<.*?>", "NAME", rule.rule): rule.methods or set() for rule in rules}
+    named = [
+        found
+        for word in words(document)
+        if (found := re.fullmatch(r"(?:([A-Z]+) )?(/[a-z][\w/-]*)", word))
+        and not found[2].startswith(("/opt", "/tmp", "/dev", "/proc"))  # noqa: S108
+    ]
+
+    assert [] == [found[0] for found in named if found[2] not in known]
+    assert [] == [found[0] for found in named if found[1] and found[1] not in known[found[2]]]
 
 
 def test_every_command_of_the_readme_is_known() -> None:
