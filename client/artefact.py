@@ -38,6 +38,7 @@ def unpack(archive: Path, model: Path) -> None:
     model.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
+            # The data filter refuses names, links and devices that lead out of the directory.
             tar.extractall(model, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ArtefactError(f"{archive} cannot be unpacked: {error}.") from None

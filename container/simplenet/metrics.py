@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from simplenet.model import SCORE_FLOATS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simplenet.channel import Channel
     from simplenet.cluster import Cluster
     from simplenet.model import SimpleNet
-
-# Scoring holds (rows, hidden_dim) floats at a time; this bounds them to 16 MB.
-_FLOATS = 4 << 20
 
 _SEARCHED = 1 << 20
 
@@ -26,7 +25,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Return loss, accuracy and, where both classes are there, roc_auc over all hosts' rows."""
     rows = cluster.part(data)
-    step = max(1, _FLOATS // net.hidden_dim)
+    step = max(1, SCORE_FLOATS // net.hidden_dim)
     scores = np.empty(len(rows), dtype=np.float32)
     loss = 0.0
     weight = None if positive_weight == 1 else torch.tensor(positive_weight, device=net.mean.device)

@@ -29,8 +29,8 @@ FORMAT = "simplenet v1"
 
 _SCALE_ROWS = 64 << 10
 
-# Scoring holds (rows, hidden_dim) floats at a time; this bounds them to 16 MB.
-_SCORE_FLOATS = 4 << 20
+#: Scoring holds (rows, hidden_dim) floats at a time; this bounds them to 16 MB.
+SCORE_FLOATS = 4 << 20
 
 
 class ModelError(ValueError):
@@ -106,7 +106,7 @@ class SimpleNet(nn.Module):
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the class scores, each from 0 to 1: float32 (rows, input_dim) -> (rows,)."""
-        step = max(1, _SCORE_FLOATS // self.hidden_dim)
+        step = max(1, SCORE_FLOATS // self.hidden_dim)
         with torch.inference_mode():
             parts = [
                 self.forward(torch.from_numpy(features[first : first + step])).numpy()

@@ -13,8 +13,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from simplenet.model import ModelError, SimpleNet
+from simplenet.paths import Paths
 
-_NAME = "model.safetensors"
+_NAME = Paths().model_file.name
 
 
 def load(directory: Path, like: SimpleNet) -> SimpleNet:

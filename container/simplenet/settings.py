@@ -26,7 +26,6 @@ class Settings:
     threads: int = 4
     timeout: int = 60
     max_payload_mb: int = 100
-    batch: bool = False
     default_accept: str = ""
     multi_model: bool = False
     bad_records: str = "fail"
@@ -77,7 +76,6 @@ class Settings:
             # inference sends at most.
             max_payload_mb=number("SAGEMAKER_MAX_PAYLOAD_IN_MB", cls.max_payload_mb, 0, 1024)
             or 1024,
-            batch=choice("SAGEMAKER_BATCH", "false", "true", "false") == "true",
             default_accept=environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "").strip(),
             multi_model=choice("SAGEMAKER_MULTI_MODEL", "false", "true", "false") == "true",
             bad_records=choice("SIMPLENET_BAD_RECORDS", cls.bad_records, "fail", "mark"),
