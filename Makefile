@@ -14,7 +14,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check
 SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | grep -v '\.md$$')
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --upgrade
 
-.PHONY: help demo image test check format lock clean
+.PHONY: help demo image cloud test check format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ image: ## build the image, and say how much it adds to its base
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg TORCH_INDEX=$(TORCH_INDEX) --tag $(IMAGE) container
 	@docker image inspect --format '{{.Size}}' $(IMAGE) $(BASE_IMAGE) | \
 	  awk '{size[NR] = $$1} END {printf "%s: %.2f GB, of which %.2f GB above its base (at most 1.00)\n", "$(IMAGE)", size[1] / 1e9, (size[1] - size[2]) / 1e9; exit size[1] - size[2] > 1e9}'
+
+cloud: .venv/cloud ## install what the client's SageMaker commands need, and list them
+	@$(BIN)/python -m client --help
 
 test: .venv/dev ## every test; those of the image need a Docker engine
 	$(BIN)/pytest
@@ -46,9 +49,10 @@ format: .venv/dev ## write the code as `make check` wants it
 	$(BIN)/shfmt --write $(SCRIPTS)
 
 lock: .venv/dev ## pin the newest versions of all dependencies
-	$(LOCK) container/requirements.in -o container/requirements.txt
-	$(LOCK) client/requirements.in -c container/requirements.txt -o client/requirements.txt
-	$(LOCK) requirements-dev.in -c container/requirements.txt -c client/requirements.txt -o requirements-dev.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	for part in container/requirements client/requirements client/requirements-cloud; do \
+	  $(LOCK) $$part.in -c requirements-dev.txt -o $$part.txt; \
+	done
 
 clean: ## remove what the other commands made here
 	rm -rf .venv demo_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
@@ -59,6 +63,10 @@ clean: ## remove what the other commands made here
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "no virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 .venv/client: client/requirements.txt | .venv
+	$(PIP) --requirement $<
+	@touch $@
+
+.venv/cloud: client/requirements-cloud.txt | .venv
 	$(PIP) --requirement $<
 	@touch $@
 
