@@ -5,11 +5,13 @@ from __future__ import annotations
 import tarfile
 from typing import TYPE_CHECKING
 
+from client.refusal import Refusal
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class ArtefactError(ValueError):
+class ArtefactError(Refusal):
     """A model that cannot be packed or unpacked; the message says why."""
 
 

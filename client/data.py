@@ -11,11 +11,13 @@ import pandas as pd
 from sklearn.datasets import load_breast_cancer, make_moons
 from sklearn.model_selection import train_test_split
 
+from client.refusal import Refusal
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class DataError(ValueError):
+class DataError(Refusal):
     """A file that does not hold labelled rows; the message says what it holds."""
 
 

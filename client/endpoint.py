@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import requests
 
+from client.refusal import Refusal
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ class Predictor(Protocol):
         """Return one class score, 0 to 1, for each row of `data`: (rows, features)."""
 
 
-class EndpointError(RuntimeError):
+class EndpointError(Refusal):
     """An endpoint that did not score; the message says what it answered."""
 
 
@@ -42,6 +44,23 @@ class Endpoint:
         except requests.RequestException:
             return False
 
+    def invoke(self, body: bytes, content_type: str, accept: str | None = None) -> bytes:
+        """Send a body of rows as it is, and return the reply's.
+
+        Raises:
+            EndpointError: if the server cannot be reached, or refuses.
+        """
+        headers = {"Content-Type": content_type} | ({"Accept": accept} if accept else {})
+        try:
+            reply = requests.post(
+                f"{self.url}/invocations", data=body, headers=headers, timeout=_TIMEOUT_SECONDS
+            )
+        except requests.RequestException as error:
+            raise EndpointError(f"{self.url} does not answer: {error}.") from None
+        if reply.status_code != HTTPStatus.OK:
+            raise EndpointError(f"{self.url} answers HTTP {reply.status_code}: {reply.text[:2000]}")
+        return reply.content
+
     def predict(self, data: NDArray[Any], /) -> NDArray[np.float32]:
         """Score rows by POST: (rows, features) -> (rows, 1), each 0 to 1.
 
@@ -50,22 +69,12 @@ class Endpoint:
         """
         body = io.BytesIO()
         np.save(body, data, allow_pickle=False)
+        reply = self.invoke(body.getvalue(), "application/x-npy", "application/x-npy")
         try:
-            reply = requests.post(
-                f"{self.url}/invocations",
-                data=body.getvalue(),
-                headers={"Content-Type": "application/x-npy", "Accept": "application/x-npy"},
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except requests.RequestException as error:
-            raise EndpointError(f"{self.url} does not answer: {error}.") from None
-        if reply.status_code != HTTPStatus.OK:
-            raise EndpointError(f"{self.url} answers HTTP {reply.status_code}: {reply.text[:2000]}")
-        try:
-            scores: NDArray[np.float32] = np.load(io.BytesIO(reply.content), allow_pickle=False)
+            scores: NDArray[np.float32] = np.load(io.BytesIO(reply), allow_pickle=False)
         except (ValueError, EOFError, OSError):
             raise EndpointError(
-                f"{self.url} answers {reply.headers.get('Content-Type')!r}; expected scores as "
-                "application/x-npy. Is it a SimpleNet that listens there?"
+                f"{self.url} answers {reply[:40]!r}; expected scores as application/x-npy. Is it a "
+                "SimpleNet that listens there?"
             ) from None
         return scores

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_score, recall_score
 
+from client.refusal import Refusal
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from client.endpoint import Predictor
 
 
-class EvaluationError(ValueError):
+class EvaluationError(Refusal):
     """Scores or labels that cannot be compared; the message says what they are."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from client.endpoint import Endpoint
+from client.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ _START_SECONDS = 120
 _STOP_SECONDS = 30
 
 
-class ProgramError(RuntimeError):
+class ProgramError(Refusal):
     """A program that failed; the message says which, and what it said itself."""
 
 

@@ -98,6 +98,23 @@ class Hyperparameters:
         return cls(**settings), frozenset(settings)  # type: ignore[arg-type]  # _value saw the type
 
 
+def json_table() -> str:
+    """Return the same table for programs that cannot import this one.
+
+    >>> json.loads(json_table())["output_dim"]["high"]
+    1
+    """
+    table = {
+        knob.name: {
+            "type": "float" if "float" in str(knob.type) else "int",
+            "default": knob.default,
+            **knob.metadata,
+        }
+        for knob in fields(Hyperparameters)
+    }
+    return json.dumps(table, indent=2) + "\n"
+
+
 def markdown_table() -> str:
     """Return the table of all hyperparameters that the documentation shows.
 

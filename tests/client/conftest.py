@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.client.aws import Aws, serve
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 #: Where no Docker engine answers.
@@ -48,3 +49,17 @@ def tell(output: Path, environment: Mapping[str, str], *options: str) -> Told:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """The story as it is told where there is no Docker engine."""
     return tell(tmp_path_factory.mktemp("a demo"), WITHOUT_DOCKER)
+
+
+@pytest.fixture(scope="session")
+def moto_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """One fake AWS for all tests."""
+    with serve(tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+@pytest.fixture
+def aws(moto_proxy: Aws) -> Aws:
+    """The fake AWS as a new account: an execution role, a pushed image, and nothing else."""
+    moto_proxy.prepare()
+    return moto_proxy

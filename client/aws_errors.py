@@ -1,0 +1,105 @@
+"""What AWS and its libraries refuse, as one sentence with the cure; the only place that does it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from boto3.exceptions import S3UploadFailedError
+from botocore import exceptions as botocore
+
+from client import sdk
+from client.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SIGN_IN = "sign in again: aws sso login, or aws configure"
+
+# By exception of the library, the first that fits: nothing has reached AWS.
+_LOCAL = {
+    botocore.ProfileNotFound: "aws configure list-profiles names those there are",
+    botocore.NoCredentialsError: "run aws configure, or set AWS_PROFILE",
+    botocore.PartialCredentialsError: "run aws configure, or set both key and secret",
+    botocore.CredentialRetrievalError: _SIGN_IN,
+    botocore.SSOError: _SIGN_IN,
+    botocore.TokenRetrievalError: _SIGN_IN,
+    botocore.EndpointConnectionError: "check the network, the proxy and --region",
+    botocore.ConnectionError: "check the network, the proxy and --region",
+    botocore.HTTPClientError: "check the network, the proxy and --region",
+    botocore.ParamValidationError: "mend the option that it names",
+}
+
+# By AWS' own code.
+_CODES = {
+    "ExpiredToken": _SIGN_IN,
+    "ExpiredTokenException": _SIGN_IN,
+    "RequestExpired": f"{_SIGN_IN}; or this machine's clock is wrong",
+    "InvalidClientTokenId": "the credentials are of no account: aws configure",
+    "UnrecognizedClientException": "the credentials are of no account, or of another partition",
+    "InvalidAccessKeyId": "the credentials are of no account: aws configure",
+    "SignatureDoesNotMatch": "the secret key is wrong, or this machine's clock",
+    "ResourceLimitExceeded": "ask for more at Service Quotas in the AWS console, choose another "
+    "--instance-type, or delete what runs (python -m client status)",
+    "ThrottlingException": "AWS is busy with this account; try again in a minute",
+    "TooManyRequestsException": "AWS is busy with this account; try again in a minute",
+    "RequestLimitExceeded": "AWS is busy with this account; try again in a minute",
+    "ResourceInUse": "the name is in use: choose another, or python -m client delete",
+    "NoSuchBucket": "name a bucket of yours with --bucket",
+    "RepositoryNotFoundException": "push the image first: ./build_and_push.sh",
+    "ImageNotFoundException": "push the image first: ./build_and_push.sh",
+}
+_DENIED = {"AccessDenied", "AccessDeniedException", "403", "UnauthorizedOperation"}
+
+# By words of the message, where AWS says no more than ValidationException.
+_WORDS = {
+    r"already exist": "the name is in use: choose another, or python -m client delete",
+    r"Could not find|does not exist|not found": "python -m client status lists what there is",
+    r"[Aa]ssume": "its trust policy must name sagemaker.amazonaws.com (client/iam/trust.json)",
+    r"image": "push the image first: ./build_and_push.sh",
+}
+
+
+class AwsError(Refusal):
+    """What AWS refused; the message says what and why, and the cure where it is known."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Let what AWS and its libraries raise leave as an AwsError.
+
+    Raises:
+        AwsError: in place of each of these exceptions.
+    """
+    try:
+        yield
+    except botocore.ClientError as error:
+        raise AwsError(_answer(error)) from error
+    except botocore.BotoCoreError as error:
+        cures = [cure for kind, cure in _LOCAL.items() if isinstance(error, kind)]
+        raise AwsError(_sentence(str(error), *cures[:1])) from error
+    except (S3UploadFailedError, sdk.UnexpectedStatusException) as error:
+        raise AwsError(_sentence(str(error))) from error
+
+
+def _answer(error: botocore.ClientError) -> str:
+    """Return the sentence for an answer of AWS."""
+    code = error.response["Error"].get("Code", "")
+    message = error.response["Error"].get("Message", code)
+    operation = error.operation_name
+    if code in _DENIED:
+        action = re.search(r"perform: (\S+)", message)
+        missing = action[1].rstrip(".") if action else operation
+        return _sentence(
+            f"AWS denies {missing}: {message}",
+            "client/iam/user.json allows all that the commands need; or it is another account's",
+        )
+    cures = [_CODES[code]] if code in _CODES else []
+    cures += [cure for words, cure in _WORDS.items() if re.search(words, message)]
+    return _sentence(f"AWS refuses {operation} ({code}): {message}", *cures[:1])
+
+
+def _sentence(said: str, cure: str = "") -> str:
+    said = " ".join(said.split()).rstrip(".")
+    return f"{said}; {cure}." if cure else f"{said}."

@@ -1,0 +1,82 @@
+"""The commands, each in a module of its own that is imported when it is asked for.
+
+So `--help` is quick, and what runs on this machine needs no SageMaker SDK.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from client import configuration
+
+#: Each command's help in one line, by where it works, in the order of the story.
+COMMANDS = {
+    "On this machine": {
+        "demo": "Tell the whole story without AWS, with Docker or without.",
+        "data": "Write a data set as CSV files.",
+        "evaluate": "Say how good the scores of an endpoint, a container or a batch job are.",
+    },
+    "On SageMaker, or with --local on this machine": {
+        "upload": "Copy the data to S3.",
+        "train": "Train in a job.",
+        "tune": "Search good hyperparameters with many jobs.",
+        "deploy": "Serve a trained model at an endpoint.",
+        "predict": "Score the rows of a file or of standard input.",
+        "transform": "Score the rows of a file in a batch job.",
+        "run": "All of it in one go; nothing is left running.",
+    },
+    "Looking after it": {
+        "status": "List what there is, what it is, and what of it costs.",
+        "delete": "Delete what the other commands made.",
+        "doctor": "Check what the other commands need.",
+    },
+}
+
+_FILE = Path("simplenet.toml")
+
+
+class Commands(click.Group):
+    """The group of all commands, and their defaults from the configuration file."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the words name, and give it the defaults of the user's file."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command:
+            options = {option.name for option in command.params if option.name}
+            defaults = configuration.read(_FILE, name, options, self.list_commands(ctx))
+            ctx.default_map = {name: defaults}
+        return name, command, rest
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Name all commands, in the order of the story."""
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command; None if there is none of this name.
+
+        Raises:
+            ClickException: if what it needs is not installed.
+        """
+        if name not in self.list_commands(ctx):
+            return None
+        try:
+            module = importlib.import_module(f"client.commands.{name}")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] not in {"boto3", "sagemaker"}:
+                raise
+            raise click.ClickException(
+                f"{name} needs {error.name}, which is not installed here; run: make cloud"
+            ) from None
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the sections of commands."""
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(section.items()))

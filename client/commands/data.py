@@ -1,0 +1,42 @@
+"""`python -m client data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from client import data, pictures
+
+
+@click.command("data")
+@click.option(
+    "--name", type=click.Choice(["moons", "breast-cancer"]), default="moons", help="Which data."
+)
+@click.option("--points", type=click.IntRange(min=8), default=600, help="How many points to draw.")
+@click.option("--noise", type=click.FloatRange(min=0), default=0.25, help="Their spread.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the generator.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    help="The directory to write to.",
+)
+def command(name: str, points: int, noise: float, seed: int, output: Path) -> None:
+    """Write a data set: train/train.csv and test/test.csv, and of the moons a scatter plot."""
+    context = click.get_current_context()
+    drawn = [option for option in ("points", "noise", "seed") if _is_given(context, option)]
+    if name != "moons" and drawn:
+        raise click.UsageError(f"--{drawn[0]} is of the moons; {name} is not drawn.")
+    train, test = data.moons(points, noise, seed) if name == "moons" else data.breast_cancer()
+    for channel, rows in (("train", train), ("test", test)):
+        path = data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
+        click.echo(f"Path created: {path}")
+    if name == "moons":
+        pictures.draw_data(train, output / "data.png")
+        click.echo(f"Path created: {output / 'data.png'}")
+
+
+def _is_given(context: click.Context, option: str) -> bool:
+    return context.get_parameter_source(option) is not ParameterSource.DEFAULT

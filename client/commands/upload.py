@@ -1,0 +1,45 @@
+"""`python -m client upload`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from client import storage
+from client.commands import options
+
+if TYPE_CHECKING:
+    from client.commands.options import Place
+
+
+@click.command("upload")
+@options.on_sagemaker
+@options.dry_run
+@options.as_json
+@click.argument(
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path("data"),
+)
+def command(place: Place, directory: Path, *, dry_run: bool, as_json: bool) -> None:
+    r"""Copy DIRECTORY to S3; each directory in it is a channel of the training job.
+
+    \b
+    Example:
+      python -m client data
+      python -m client upload
+    """
+    platform = place.cloud()
+    if dry_run:
+        options.say(f"{len(storage.files(directory))} files would go to {platform.data}")
+        return
+    if platform.bucket is None:
+        platform.session.default_bucket()  # made, where it is not there yet
+    s3 = platform.account.client("s3")
+    sizes = {}
+    for address, size in storage.Prefix.of(platform.data).upload(s3, directory):
+        options.say(f"{size:>12,} bytes  {address}")
+        sizes[address] = size
+    options.result({"data": platform.data, "files": len(sizes)}, as_json=as_json)

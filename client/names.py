@@ -1,0 +1,12 @@
+"""What the project's jobs, models and endpoints are called."""
+
+from __future__ import annotations
+
+import time
+
+
+def unique(project: str) -> str:
+    """Return a name that begins with the project's, sorts by time, and that nothing else has."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(now))
+    return f"{project}-{stamp}-{int(now % 1 * 1000):03d}"

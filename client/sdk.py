@@ -1,0 +1,186 @@
+"""SageMaker's Python SDK, version 2, behind plain functions; nothing else imports it to do things.
+
+Version 3 has no Estimator, Model or Predictor. A module like this one on version 3, or on boto3
+alone, could stand in its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+# Read when the SDK is imported; it warns otherwise, on every start, of what is said above.
+os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
+logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
+
+from sagemaker.config import load_sagemaker_config
+from sagemaker.deserializers import NumpyDeserializer
+from sagemaker.estimator import Estimator
+from sagemaker.exceptions import UnexpectedStatusException
+from sagemaker.inputs import TrainingInput
+from sagemaker.local import LocalSession
+from sagemaker.model import Model
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import NumpySerializer
+from sagemaker.session import Session
+
+from client import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from client.account import Account
+    from client.hosting import Deployment
+    from client.training_job import TrainingJob
+
+__all__ = ["LocalSession", "Session", "UnexpectedStatusException"]
+
+# What it does is told by the commands; what goes wrong is still to be seen.
+logging.getLogger("sagemaker").setLevel(logging.WARNING)
+
+
+def connect(account: Account, bucket: str | None = None) -> Session:
+    """Return the SDK's session in an account; its telemetry is off."""
+    return Session(
+        boto_session=account.aws,
+        sagemaker_client=account.client("sagemaker"),
+        default_bucket=bucket,
+        sagemaker_config=configuration(),
+    )
+
+
+def configuration() -> dict[str, Any]:
+    """Return the user's configuration of the SDK, with its telemetry off."""
+    found: dict[str, Any] = load_sagemaker_config() or {}
+    found.setdefault("SchemaVersion", "1.0")
+    modules = (
+        found.setdefault("SageMaker", {}).setdefault("PythonSDK", {}).setdefault("Modules", {})
+    )
+    modules["TelemetryOptOut"] = True
+    return found
+
+
+def estimator(session: Session, job: TrainingJob) -> Estimator:
+    """Return the generic Estimator of a job; nothing has started yet."""
+    return Estimator(
+        image_uri=job.image,
+        role=job.role,
+        instance_count=job.instance_count,
+        instance_type=job.instance_type,
+        volume_size=job.volume_gigabytes,
+        max_run=job.max_seconds,
+        input_mode="File",
+        output_path=job.output,
+        sagemaker_session=session,
+        hyperparameters=dict(job.hyperparameters),
+        tags=job.tags,
+        metric_definitions=metrics.DEFINITIONS,
+        use_spot_instances=job.spot,
+        max_wait=job.max_wait_seconds,
+        checkpoint_s3_uri=job.checkpoints,
+        disable_profiler=True,
+        environment=dict(job.environment),
+    )
+
+
+def train(session: Session, job: TrainingJob) -> None:
+    """Start a job; local mode returns when it has ended, SageMaker at once."""
+    channels = {
+        name: TrainingInput(
+            uri,
+            content_type="text/csv",
+            distribution="ShardedByS3Key" if job.sharded else "FullyReplicated",
+        )
+        for name, uri in job.channels.items()
+    }
+    with quiet():
+        estimator(session, job).fit(channels, job_name=job.name, wait=False, logs=False)
+
+
+def follow(session: Session, name: str) -> None:
+    """Show a job's log, on stderr, until the job ends.
+
+    Raises:
+        UnexpectedStatusException: if it fails.
+    """
+    with quiet():
+        session.logs_for_job(name, wait=True, log_type="All")
+
+
+def model(session: Session, deployment: Deployment) -> Model:
+    """Return the generic Model of a deployment; nothing is made yet."""
+    return Model(
+        image_uri=deployment.image,
+        model_data=deployment.model_data,
+        role=deployment.role,
+        name=deployment.model,
+        env=dict(deployment.environment),
+        sagemaker_session=session,
+    )
+
+
+def deploy(session: Session, deployment: Deployment) -> None:
+    """Make model, endpoint configuration and endpoint; local mode returns when it serves."""
+    with quiet():
+        model(session, deployment).deploy(
+            initial_instance_count=deployment.instance_count,
+            instance_type=deployment.instance_type,
+            endpoint_name=deployment.endpoint,
+            tags=deployment.tags,
+            wait=False,
+        )
+
+
+def update(session: Session, deployment: Deployment) -> None:
+    """Give the endpoint of this name a new model and configuration; it serves all the while."""
+    with quiet():
+        model(session, deployment).create(
+            instance_type=deployment.instance_type, tags=deployment.tags
+        )
+        predictor(session, deployment.endpoint).update_endpoint(
+            initial_instance_count=deployment.instance_count,
+            instance_type=deployment.instance_type,
+            model_name=deployment.model,
+            tags=deployment.tags,
+            wait=False,
+        )
+
+
+def predictor(session: Session, endpoint: str) -> Predictor:
+    """Return what scores arrays at an endpoint: (rows, features) -> (rows, 1)."""
+    return Predictor(
+        endpoint,
+        sagemaker_session=session,
+        serializer=NumpySerializer(),
+        deserializer=NumpyDeserializer(),
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Send what the SDK prints to stderr, since stdout is for results, and let Ctrl-C through.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt, which the SDK's telemetry swallows.
+    """
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if interrupted and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            raise KeyboardInterrupt

@@ -1,0 +1,160 @@
+"""An AWS that is moto, behind a proxy: the commands under test know nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import moto
+import requests
+from botocore.config import Config
+
+from tests.conftest import PROJECT
+from tests.engine import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The fake account, and how programs reach it."""
+
+    proxy: str
+    home: Path  #: without any AWS configuration of the user's
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program is given to believe that this is AWS."""
+        certificate = str(Path(moto.__file__).parent / "moto_proxy" / "ca.crt")
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith(("AWS_", "SIMPLENET_", "HTTP_PROXY", "HTTPS_PROXY"))
+        }
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "HTTP_PROXY": self.proxy,
+            "HTTPS_PROXY": self.proxy,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "AWS_CA_BUNDLE": certificate,
+            "REQUESTS_CA_BUNDLE": certificate,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str) -> Any:
+        """Return boto3's client of a service, to prepare the account or to look at it."""
+        return boto3.Session("testing", "testing", region_name=REGION).client(
+            service,
+            verify=self.environment["AWS_CA_BUNDLE"],
+            config=Config(proxies={"https": self.proxy, "http": self.proxy}),
+        )
+
+    def call(self, method: str, path: str, **body: Any) -> requests.Response:
+        """Ask moto itself for something, such as to forget everything."""
+        return requests.request(
+            method,
+            f"http://motoapi.amazonaws.com/moto-api/{path}",
+            json=body or None,
+            proxies={"http": self.proxy},
+            timeout=30,
+        )
+
+    def asked(self, action: str) -> list[dict[str, Any]]:
+        """Return what was sent for an action of SageMaker or ECR, such as CreateTrainingJob."""
+        recording = self.home / "requests.jsonl"
+        lines = recording.read_text("utf-8").splitlines() if recording.exists() else []
+        return [
+            json.loads(entry["body"])
+            for entry in map(json.loads, lines)
+            if entry["action"] == action
+        ]
+
+    def refuse(self, action: str, code: str, message: str) -> None:
+        """Let AWS refuse an action from now on."""
+        refusals = {action: {"code": code, "message": message}}
+        (self.home / "refusals.json").write_text(json.dumps(refusals), "utf-8")
+
+    def prepare(self) -> None:
+        """Begin anew: an account with nothing but an execution role and a pushed image."""
+        (self.home / "refusals.json").unlink(missing_ok=True)
+        self.call("POST", "reset")
+        self.client("iam").create_role(
+            RoleName="SageMakerRole", AssumeRolePolicyDocument=json.dumps(_TRUST)
+        )
+        ecr = self.client("ecr")
+        ecr.create_repository(repositoryName="simplenet-sagemaker")
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": "x", "size": 1, "digest": f"sha256:{'0' * 64}"},
+            "layers": [],
+        }
+        ecr.put_image(
+            repositoryName="simplenet-sagemaker",
+            imageManifest=json.dumps(manifest),
+            imageTag="latest",
+        )
+        (self.home / "requests.jsonl").unlink(missing_ok=True)
+
+    def run(
+        self, *words: str | Path, directory: Path = PROJECT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m client` with the words, in a directory, against this account."""
+        return subprocess.run(
+            [sys.executable, "-m", "client", *map(str, words)],
+            cwd=directory,
+            env={**self.environment, "PYTHONPATH": str(PROJECT), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@contextmanager
+def serve(home: Path) -> Iterator[Aws]:
+    """Run moto's proxy until the context ends."""
+    port = free_port()
+    aws = Aws(f"http://127.0.0.1:{port}", home)
+    proxy = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("recording_proxy.py"), home, str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _answers(aws), "moto's proxy answers")
+        yield aws
+    finally:
+        proxy.terminate()
+        proxy.wait()
+
+
+def _answers(aws: Aws) -> bool:
+    try:
+        return aws.call("POST", "reset").ok
+    except requests.RequestException:
+        return False
