@@ -22,6 +22,9 @@ from tests.conftest import PROJECT
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
+#: The contract is SageMaker's: it names variables and routes that this project has no use for.
+OURS = [document for document in DOCUMENTS if document.name != "contract.md"]
+
 #: All that is not documentation, nor a test of it.
 SOURCE = "".join(
     path.read_text("utf-8")
@@ -98,7 +101,7 @@ def test_every_client_command_that_is_named_exists(document: Path) -> None:
             assert set() == {word for word in rest if word.startswith("--")} - known
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+@pytest.mark.parametrize("document", OURS, ids=by_name)
 def test_every_name_that_is_named_exists(document: Path) -> None:
     """Variables, hyperparameters, modules and functions: each word is one of the source's."""
     named = {word for word in words(document) if re.fullmatch(r"[A-Za-z]+(_[A-Za-z]+)+", word)}
@@ -108,7 +111,7 @@ def test_every_name_that_is_named_exists(document: Path) -> None:
     assert set() == {name for name in named if not re.search(rf"\b{parts[name]}\b", SOURCE)}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+@pytest.mark.parametrize("document", OURS, ids=by_name)
 def test_every_route_that_is_named_exists(document: Path, tmp_path: Path) -> None:
     """With its method, where the document has one."""
     SimpleNet(2).save(Paths(tmp_path).model_file)
@@ -126,6 +129,30 @@ def test_every_route_that_is_named_exists(document: Path, tmp_path: Path) -> Non
 
     assert [] == [found[0] for found in named if found[2] not in known]
     assert [] == [found[0] for found in named if found[1] and found[1] not in known[found[2]]]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_source_has_an_address(document: Path) -> None:
+    """A `[label]` is defined at the document's end, and none is defined in vain."""
+    text = re.sub(
+        r"^```.*?^```|`[^`\n]*`", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    used = re.findall(r"\[([^\[\]]+)\](?![(\[:])", text)
+
+    assert set(re.findall(r"^\[(.+)\]: https://\S+$", text, re.MULTILINE)) == set(used)
+
+
+def test_every_rule_that_is_named_exists() -> None:
+    """Each rule of the contract, and each symptom, has a number of its own."""
+    texts = [document.read_text("utf-8") for document in DOCUMENTS]
+    rules = [
+        rule for text in texts for rule in re.findall(r"^\| ([TLHBFIX]\d+) \|", text, re.MULTILINE)
+    ]
+    texts += [path.read_text("utf-8") for path in (PROJECT / "tests").rglob("*.py")]
+    named = {rule for text in texts for rule in re.findall(r"\b[TLHBFIX][1-9]\d?\b", text)}
+
+    assert sorted(set(rules)) == sorted(rules)
+    assert set() == named - set(rules)
 
 
 def test_every_command_of_the_readme_is_known() -> None:
