@@ -12,6 +12,7 @@
 #   --build-arg NAME=VALUE   for container/Dockerfile; may be repeated
 #   --dry-run                ask AWS, say what would be done, change nothing
 #
+# ECR_REGISTRY in the environment is another host of the same registry.
 # NAME is the repository in ECR; it is made where it is missing. The tag `latest` follows once the
 # image has been verified. The last line, alone on stdout, is the image's URI.
 # Exit code: 0 when pushed and verified, 1 when not, 2 for wrong arguments.
@@ -66,8 +67,8 @@ remedy() {
     *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch* | *IncompleteSignature* | *AuthFailure*)
       printf 'AWS does not know these credentials in %s; check the keys (aws configure list%s) and that the account has the region enabled; China and GovCloud have accounts of their own' "$region" "$profile"
       ;;
-    *'EOF when reading a line'* | *'MultiFactorAuthentication'*)
-      printf 'the profile wants an MFA code, and there is no terminal to ask for it on; run it in one, or export the keys of aws sts get-session-token'
+    *'MFA code'* | *MultiFactorAuthentication*)
+      printf 'the profile wants a valid MFA code, typed in a terminal; without one, export the keys of aws sts get-session-token'
       ;;
     *'Could not connect to the endpoint'* | *'Connect timeout on endpoint'* | *'Failed to connect to proxy'*)
       printf 'AWS cannot be reached in %s; check the spelling of the region, the network, and HTTPS_PROXY' "$region"
@@ -85,7 +86,7 @@ remedy() {
       printf "Docker's disk is full; docker system df shows with what, docker builder prune and docker image prune free it, and Docker Desktop has its size in Settings > Resources"
       ;;
     *'exec format error'*)
-      printf 'this machine cannot run programs for %s; install emulation (docker run --privileged --rm tonistiigi/binfmt --install all), in Docker Desktop it is there' "$platform"
+      printf 'this machine cannot run programs for %s; install emulation (docker run --privileged --rm tonistiigi/binfmt --install all), which Docker Desktop has' "$platform"
       ;;
     *'no match'*'for platform'* | *'no matching manifest'*)
       printf 'the base image is not made for %s; take one that is: --build-arg BASE_IMAGE=...' "$platform"
@@ -131,8 +132,7 @@ ask_registry() {
 
 # usage: header NAME
 header() {
-  tr -d '\r' <"$work/headers" |
-    awk -F ': *' -v name="$1" 'tolower($1) == name {value = $2} END {sub(/;.*/, "", value); print value}'
+  awk -v name="$1:" 'tolower($1) == name {value = $2} END {print value}' "$work/headers" | tr -d '\r;'
 }
 
 # Prints the string that a JSON object on stdin has under a key of its own, and not of an object
@@ -313,7 +313,7 @@ ask_registry "blobs/$config"
 [[ $status == 200 ]] || fail "the registry answers HTTP $status when asked for the configuration of $image: $(remedy "$(<"$work/body")")"
 found=$(json_string os <"$work/body")/$(json_string architecture <"$work/body")
 [[ $found == "$platform" ]] ||
-  refuse "it is for $found, expected $platform, and would fail with 'exec format error'. Look for --platform in container/Dockerfile, and at the base image."
+  refuse "it is for $found, expected $platform, and would fail with 'exec format error'. Install buildx, or fetch the base image for it (docker pull --platform $platform IMAGE); container/Dockerfile must not say --platform."
 say "Verified: $found, $media_type, $digest"
 
 if [[ $mutability == IMMUTABLE ]]; then
