@@ -37,7 +37,8 @@ say() {
   printf '==> %s\n' "$1" >&2
 }
 
-# Prints what to do about an error of the AWS CLI, Docker or the registry.
+# Prints what to do about an error of the AWS CLI, Docker or the registry. A build's output can hold
+# anything, so a pattern is as long as the error's own words allow.
 # usage: remedy TEXT
 remedy() {
   local profile=${AWS_PROFILE:+ --profile $AWS_PROFILE}
@@ -49,61 +50,67 @@ remedy() {
       [[ $1 != *'explicit deny'* ]] ||
         printf '; a policy denies it explicitly, as some accounts do until you sign in with MFA: aws sts get-session-token%s' "$profile"
       ;;
-    *'Unable to locate credentials'* | *'Partial credentials'*)
+    *'Unable to locate credentials'* | *'Partial credentials found'*)
       printf 'there are no AWS credentials; run aws configure or aws configure sso, or set AWS_PROFILE'
       ;;
     *'config profile'*'could not be found'*)
       printf 'there is no profile %s; aws configure list-profiles shows those there are' "${AWS_PROFILE:-}"
       ;;
-    *'SSO'* | *'Token has expired and refresh failed'*)
+    *'Error loading SSO Token'* | *'The SSO session associated'* | *'Token has expired and refresh failed'*)
       printf 'the SSO session has expired or was never begun; run aws sso login%s' "$profile"
       ;;
-    *ExpiredToken* | *'are still expired'* | *'token included in the request is expired'*)
+    *'(ExpiredToken'* | *'refreshed credentials are still expired'*)
       printf 'the AWS credentials have expired; get new ones, with SSO by aws sso login%s' "$profile"
       ;;
-    *'RequestExpired'* | *'Signature expired'* | *'Signature not yet current'*)
+    *'(RequestExpired'* | *'Signature expired'* | *'Signature not yet current'*)
       printf "this machine's clock is wrong; set it"
       ;;
-    *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch* | *IncompleteSignature* | *AuthFailure*)
+    *'(InvalidClientTokenId'* | *'(UnrecognizedClient'* | *'(SignatureDoesNotMatch'* | *'(IncompleteSignature'* | *'(AuthFailure'*)
       printf 'AWS does not know these credentials in %s; check the keys (aws configure list%s) and that the account has the region enabled; China and GovCloud have accounts of their own' "$region" "$profile"
       ;;
-    *'MFA code'* | *MultiFactorAuthentication*)
+    *'Enter MFA code'* | *'MultiFactorAuthentication failed'*)
       printf 'the profile wants a valid MFA code, typed in a terminal; without one, export the keys of aws sts get-session-token'
       ;;
     *'Could not connect to the endpoint'* | *'Connect timeout on endpoint'* | *'Failed to connect to proxy'*)
       printf 'AWS cannot be reached in %s; check the spelling of the region, the network, and HTTPS_PROXY' "$region"
       ;;
-    *Throttling* | *'Rate exceeded'* | *TooManyRequestsException*)
+    *'(Throttling'* | *'(TooManyRequests'* | *'Rate exceeded'*)
       printf 'AWS answers too many requests of this account just now; run it again in a minute'
       ;;
-    *LimitExceeded*)
+    *'(LimitExceeded'*)
       printf "the account's quota is used up; delete what is not needed, or ask for more under Service Quotas"
       ;;
-    *toomanyrequests* | *'pull rate limit'* | *'Too Many Requests'*)
+    *toomanyrequests* | *'pull rate limit'* | *'429 Too Many Requests'*)
       printf 'Docker Hub gives no more images to this address for now; run docker login, wait, or take the base image from elsewhere: --build-arg BASE_IMAGE=public.ecr.aws/docker/library/python:3.11-slim-bookworm'
       ;;
     *[Nn]'o space left on device'*)
       printf "Docker's disk is full; docker system df shows with what, docker builder prune and docker image prune free it, and Docker Desktop has its size in Settings > Resources"
       ;;
+    *'exit code: 137'* | *'non-zero code: 137'*)
+      printf 'a step was killed, as a rule for lack of memory; give Docker more, in Docker Desktop under Settings > Resources'
+      ;;
     *'exec format error'*)
       printf 'this machine cannot run programs for %s; install emulation (docker run --privileged --rm tonistiigi/binfmt --install all), which Docker Desktop has' "$platform"
       ;;
-    *'no match'*'for platform'* | *'no matching manifest'*)
+    *'no match for platform'* | *'no matching manifest'*)
       printf 'the base image is not made for %s; take one that is: --build-arg BASE_IMAGE=...' "$platform"
       ;;
-    *'manifest unknown'* | *'pull access denied'* | *': not found'* | *'failed to resolve source metadata'*)
+    *'no such host'* | *'i/o timeout'* | *'TLS handshake timeout'* | *'onnection refused'* | *'onnection reset'* | *'etwork is unreachable'* | *'Temporary failure in name resolution'*)
+      printf "the network fails; check it, and the proxy in Docker's settings"
+      ;;
+    *'manifest unknown'* | *'pull access denied'* | *'failed to resolve source metadata'*)
       printf 'the base image cannot be pulled; check its name: --build-arg BASE_IMAGE=...'
       ;;
-    *immutable*)
-      printf 'the tag %s is taken and cannot be moved, since tags of this repository are immutable; commit your changes, or choose another: --tag TAG' "$tag"
+    *'cannot be overwritten because'*immutable*)
+      printf 'the tag %s is taken and cannot be moved, since it is immutable; commit your changes, or choose another: --tag TAG' "$tag"
+      ;;
+    *docker-credential-*)
+      printf "Docker's credential helper fails; mend or remove credsStore in %s" "${DOCKER_CONFIG:-$HOME/.docker}/config.json"
       ;;
     *'no basic auth credentials'* | *'authorization token has expired'* | *'authentication required'*)
       printf 'the registry does not accept the password; run it again, which gets a new one'
       ;;
-    *'no such host'* | *'i/o timeout'* | *'TLS handshake timeout'* | *'connection refused'* | *'connection reset'* | *'unreachable'*)
-      printf "the network fails; check it, and the proxy in Docker's settings"
-      ;;
-    *) printf 'see its own words: %s' "$(tail -n 1 <<<"$1")" ;;
+    *) printf 'in its own words, %s' "$(tail -n 1 <<<"$1")" ;;
   esac
 }
 
@@ -116,7 +123,7 @@ ask_aws() {
     fail "cannot $what: $(remedy "$(<"$log")")"
 }
 
-# Asks the registry itself. Sets $status; the answer is in $work/body and $work/headers. The password
+# Asks the registry itself; sets $status and $content_type, the answer is in $work/body. The password
 # goes by stdin, since everyone on this machine can read arguments.
 # usage: ask_registry PATH [CURL_ARGUMENT...]
 ask_registry() {
@@ -124,15 +131,11 @@ ask_registry() {
   shift
   # As Docker does, no TLS is asked of a registry on this machine.
   [[ $registry != 127.0.0.1:* ]] || scheme=http
-  status=$(printf 'user = "AWS:%s"\n' "$password" | curl --config - --silent --show-error \
-    --location --retry 3 --connect-timeout 20 --dump-header "$work/headers" --output "$work/body" \
-    --write-out '%{http_code}' "$@" "$scheme://$registry/v2/$name/$path" 2>"$log") ||
+  answer=$(printf 'user = "AWS:%s"\n' "$password" | curl --config - --silent --show-error \
+    --location --retry 2 --connect-timeout 20 --output "$work/body" \
+    --write-out '%{http_code} %{content_type}' "$@" "$scheme://$registry/v2/$name/$path" 2>"$log") ||
     fail "$registry does not answer: $(remedy "$(<"$log")")"
-}
-
-# usage: header NAME
-header() {
-  awk -v name="$1:" 'tolower($1) == name {value = $2} END {print value}' "$work/headers" | tr -d '\r;'
+  read -r status content_type <<<"$answer"
 }
 
 # Prints the string that a JSON object on stdin has under a key of its own, and not of an object
@@ -276,7 +279,7 @@ fi
 
 if [[ $mutability == IMMUTABLE ]]; then
   ask_registry "manifests/$tag" --header "Accept: $docker_manifest"
-  [[ $status != 200 ]] || fail "cannot push $image: $(remedy immutable)"
+  [[ $status != 200 ]] || fail "cannot push $image: $(remedy 'It cannot be overwritten because it is immutable')"
 fi
 
 say "Building for $platform with the $builder builder"
@@ -297,17 +300,17 @@ refuse() {
   fail "$image is pushed, but SageMaker would refuse it: $1
 The tag latest is where it was."
 }
-types=$docker_manifest,application/vnd.docker.distribution.manifest.list.v2+json
-types+=,application/vnd.oci.image.manifest.v1+json,application/vnd.oci.image.index.v1+json
+types="$docker_manifest, application/vnd.docker.distribution.manifest.list.v2+json"
+types+=", application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 ask_registry "manifests/$tag" --header "Accept: $types"
 [[ $status == 200 ]] || fail "the registry answers HTTP $status when asked for $image: $(remedy "$(<"$work/body")")"
-media_type=$(header content-type)
-digest=$(header docker-content-digest)
+mv "$work/body" "$work/manifest"
+media_type=${content_type%%;*}
+digest=sha256:$({ sha256sum "$work/manifest" 2>/dev/null || shasum -a 256 "$work/manifest"; } | cut -c 1-64)
 [[ $media_type == "$docker_manifest" ]] ||
   refuse "its manifest is $media_type, expected $docker_manifest. Install or update buildx (docker buildx version), or turn off 'Use containerd for pulling and storing images' in Docker Desktop, and run this again."
-[[ -n $digest && " $pushed " == *"$digest "* ]] ||
+[[ " $pushed " == *"$digest "* ]] ||
   fail "$image is now $digest, but this build pushed ${pushed:-something without a digest}: somebody else pushed the same tag; run this again or choose another: --tag TAG"
-mv "$work/body" "$work/manifest"
 config=$(tr -d '[:space:]' <"$work/manifest" | sed 's/.*"config":{\([^}]*\)}.*/{\1}/' | json_string digest)
 ask_registry "blobs/$config"
 [[ $status == 200 ]] || fail "the registry answers HTTP $status when asked for the configuration of $image: $(remedy "$(<"$work/body")")"
@@ -320,7 +323,7 @@ if [[ $mutability == IMMUTABLE ]]; then
   say 'The tags of this repository are immutable: there is no latest'
 elif [[ $tag != latest ]]; then
   ask_registry manifests/latest --request PUT --header "Content-Type: $media_type" --data-binary "@$work/manifest"
-  [[ $status == 201 && $(header docker-content-digest) == "$digest" ]] ||
+  [[ $status == 201 ]] ||
     fail "$image is pushed and verified, but the tag latest could not follow (HTTP $status): $(tag=latest remedy "$(<"$work/body")")"
   say "Tagged as latest"
 fi

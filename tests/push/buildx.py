@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import requests
@@ -85,13 +86,13 @@ def main() -> None:
     docker, record, kind, *arguments = sys.argv[1:]
     match arguments:
         case ["buildx", "version"]:
-            print("github.com/docker/buildx v0.0.0 stand-in")
+            sys.stdout.write("github.com/docker/buildx v0.0.0 stand-in\n")
         case ["buildx", "build", "--help"]:
-            print("Start a build", FLAGS.get(kind, FLAGS["good"]))
+            sys.stdout.write(f"Start a build {FLAGS.get(kind, FLAGS['good'])}\n")
         case ["buildx", "build", *words, context]:
             Path(record).write_text(json.dumps([*words, context]), "utf-8")
             # The options that this script reads have their value in the next word.
-            build(docker, kind, dict(zip(words, words[1:], strict=False)), context)
+            build(docker, kind, dict(pairwise(words)), context)
         case _:
             os.execv(docker, [docker, *arguments])  # noqa: S606 - it is docker itself
 

@@ -1,4 +1,4 @@
-"""AWS and its registry on one machine: moto for STS and ECR, Debian's docker-registry for images."""
+"""AWS and its registry on one machine: moto for STS and ECR, docker-registry for the images."""
 
 from __future__ import annotations
 
@@ -141,9 +141,9 @@ def running_registry(
         docker_registry, "serve", root / "config.json", log=root / "registry.log", port=port
     ):
         yield Registry(host, root / "store")
-    if images := engine.docker(
-        "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={host}/*"
-    ).split():
+    reference = '{{.Repository}}{{if eq .Tag "<none>"}}@{{.Digest}}{{else}}:{{.Tag}}{{end}}'
+    listed = ("images", "--digests", "--format", reference, "--filter", f"reference={host}/*")
+    if images := engine.docker(*listed).split():
         engine.docker("rmi", "--force", *images)
 
 
@@ -219,7 +219,7 @@ class Project:
     def aws(self, *arguments: str) -> dict[str, object]:
         """Ask moto with the AWS CLI."""
         done = subprocess.run(
-            [BIN / "aws", *arguments, "--output", "json"],
+            [BIN / "aws", *arguments, "--region", "eu-central-1", "--output", "json"],
             env=self.environment,
             capture_output=True,
             text=True,

@@ -137,8 +137,8 @@ def test_the_registry_is_the_accounts_in_the_region(
         ({"AWS_DEFAULT_REGION": "eu-west-2"}, [], "eu-west-1"),
         ({"AWS_REGION": None, "AWS_DEFAULT_REGION": "eu-west-2"}, [], "eu-west-2"),
         ({"AWS_REGION": None}, [], "eu-west-3"),
-        ({"AWS_REGION": None, "AWS_PROFILE": "mine"}, [], "eu-west-4"),
-        ({}, ["--region", "eu-west-5"], "eu-west-5"),
+        ({"AWS_REGION": None, "AWS_PROFILE": "mine"}, [], "eu-north-1"),
+        ({}, ["--region", "eu-south-1"], "eu-south-1"),
     ],
 )
 def test_the_region_is_the_one_that_is_meant(
@@ -146,7 +146,7 @@ def test_the_region_is_the_one_that_is_meant(
 ) -> None:
     """The option, then AWS's two variables, then the profile."""
     (caller.root / "config").write_text(
-        "[default]\nregion = eu-west-3\n[profile mine]\nregion = eu-west-4\n"
+        "[default]\nregion = eu-west-3\n[profile mine]\nregion = eu-north-1\n"
         "aws_access_key_id = a\naws_secret_access_key = b\n"
     )
     both = {"AWS_REGION": "eu-west-1", **variables, "AWS_CONFIG_FILE": str(caller.root / "config")}
@@ -325,6 +325,20 @@ def test_a_credential_helper_that_logs_in_by_itself_is_let(
 
 
 @needs_engine
+def test_a_credential_helper_that_fails_is_named(project: Project) -> None:
+    """Docker Desktop leaves such a setting behind."""
+    config = project.root.parent / "home" / ".docker" / "config.json"
+    config.parent.mkdir()
+    config.write_text('{"credsStore": "nowhere"}')
+    done = project.run()
+
+    assert (1, "") == (done.code, done.stdout)
+    assert done.last.endswith(
+        f": Docker's credential helper fails; mend or remove credsStore in {config}"
+    )
+
+
+@needs_engine
 def test_arguments_reach_the_dockerfile(project: Project) -> None:
     """So that the base image, or torch's CUDA build, can be another."""
     project.dockerfile.write_text("ARG A=a\nARG B=b\nFROM scratch\nARG A\nARG B\nLABEL ab=$A$B\n")
@@ -487,7 +501,10 @@ DENIED = (
 def test_what_the_registry_refuses_is_told(
     caller: Project, rules: list[tuple[str, int, str]], sentence: str
 ) -> None:
-    """In Docker's words as real ones reach it, of a registry that has them; the fault is named."""
+    """As Docker words what such a registry answers; the fault is named."""
+    if rules[0][0].startswith("PUT"):
+        # Of an image without a layer only the manifest is new.
+        caller.dockerfile.write_text("FROM scratch\nLABEL a=b\n")
     with answering(*rules) as host:
         done = caller.having(ECR_REGISTRY=host).run("--tag", "v1")
 
@@ -560,7 +577,7 @@ def test_a_missing_profile_is_told_where_the_region_is_looked_for(caller: Projec
         (403, "SignatureDoesNotMatch", "The signature does not match", "AWS does not know these"),
         (400, "RequestExpired", "Request has expired", "clock is wrong"),
         (400, "Throttling", "Rate exceeded", "AWS answers too many requests of this account"),
-        (500, "Odd", "Something else", "see its own words: An error occurred (Odd) when calling"),
+        (500, "Odd", "Something else", "in its own words, An error occurred (Odd) when calling"),
     ],
 )
 def test_what_aws_refuses_is_told(
@@ -663,7 +680,11 @@ def test_an_explicit_denial_leads_to_mfa(caller: Project) -> None:
             "FROM python:3.11-slim-bookworm\nRUN dd if=/dev/zero of=/dev/shm/x bs=1M count=100\n",
             "Docker's disk is full; docker system df shows with what",
         ),
-        ("FROM scratch\nCOPY nothing /\n", "see its own words: "),
+        (
+            "FROM python:3.11-slim-bookworm\nRUN sleep 60 & kill -9 $!; wait $!\n",
+            "a step was killed, as a rule for",
+        ),
+        ("FROM scratch\nCOPY nothing /\n", "in its own words, "),
     ],
 )
 def test_a_failing_build_is_explained(
