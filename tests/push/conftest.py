@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
-import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -20,15 +14,12 @@ import requests
 
 from tests import engine
 from tests.conftest import PROJECT
-from tests.push import buildx
+from tests.push.project import BIN, Project
+from tests.push.registry import Registry, forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-ACCOUNT = "123456789012"
-NAME = "simplenet-sagemaker"
-BIN = Path(sys.executable).parent
-DOCKER = shutil.which("docker") or ""
+    from collections.abc import Iterator
+    from pathlib import Path
 
 #: `AWS:` and moto's password for that account, as htpasswd wants it (bcrypt, 4 rounds).
 HTPASSWD = "AWS:$2a$04$AhT1COv6IY84ipyXJ0J/9uudxPzDE8lOS46eWb.U7zs7eRAWGkRzu\n"
@@ -94,32 +85,6 @@ def _running(*command: str | Path, log: Path, port: int) -> Iterator[None]:
             process.terminate()
 
 
-@dataclass(frozen=True)
-class Registry:
-    """A registry that wants `AWS` and moto's password, as ECR does."""
-
-    host: str
-    store: Path
-
-    def manifest(self, name: str, tag: str) -> requests.Response:
-        """Return a manifest as it is stored, whatever its type."""
-        kinds = ("docker.distribution.manifest.v2", "oci.image.manifest.v1", "oci.image.index.v1")
-        return requests.get(
-            f"http://{self.host}/v2/{name}/manifests/{tag}",
-            headers={"Accept": ", ".join(f"application/vnd.{kind}+json" for kind in kinds)},
-            auth=("AWS", buildx.TOKEN),
-            timeout=60,
-        )
-
-    def digests(self, name: str = NAME) -> dict[str, str]:
-        """Return each tag of a repository, and what it names."""
-        listed = requests.get(
-            f"http://{self.host}/v2/{name}/tags/list", auth=("AWS", buildx.TOKEN), timeout=60
-        )
-        tags = listed.json().get("tags") or []
-        return {tag: self.manifest(name, tag).headers["Docker-Content-Digest"] for tag in tags}
-
-
 @pytest.fixture(scope="session")
 def running_registry(
     docker_registry: str, tmp_path_factory: pytest.TempPathFactory
@@ -141,10 +106,7 @@ def running_registry(
         docker_registry, "serve", root / "config.json", log=root / "registry.log", port=port
     ):
         yield Registry(host, root / "store")
-    reference = '{{.Repository}}{{if eq .Tag "<none>"}}@{{.Digest}}{{else}}:{{.Tag}}{{end}}'
-    listed = ("images", "--digests", "--format", reference, "--filter", f"reference={host}/*")
-    if images := engine.docker(*listed).split():
-        engine.docker("rmi", "--force", *images)
+    forget(host)
 
 
 @pytest.fixture
@@ -169,91 +131,6 @@ def moto(running_moto: str) -> str:
     requests.post(f"{running_moto}/moto-api/reset", timeout=60)
     requests.post(f"{running_moto}/moto-api/reset-auth", data="inf", timeout=60)
     return running_moto
-
-
-@dataclass(frozen=True)
-class Done:
-    """How the script ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def last(self) -> str:
-        """The script's own last sentence, which may have several lines."""
-        return self.stderr.rpartition("build_and_push.sh: ")[2].rstrip("\n")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project of its own with the script, below a directory with a space, and its caller."""
-
-    root: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def dockerfile(self) -> Path:
-        """The image's."""
-        return self.root / "container" / "Dockerfile"
-
-    def having(self, **environment: str | None) -> Project:
-        """Return the same with variables changed; None takes one away."""
-        both = {**self.environment, **environment}
-        return replace(self, environment={k: v for k, v in both.items() if v is not None})
-
-    def run(self, *arguments: str) -> Done:
-        """Run the script to its end, from another directory and without a terminal."""
-        done = subprocess.run(
-            [self.root / "build_and_push.sh", *arguments],
-            cwd="/",
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            start_new_session=True,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    def aws(self, *arguments: str) -> dict[str, object]:
-        """Ask moto with the AWS CLI."""
-        done = subprocess.run(
-            [BIN / "aws", *arguments, "--region", "eu-central-1", "--output", "json"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        answer: dict[str, object] = json.loads(done.stdout or "{}")
-        return answer
-
-    def git(self, *arguments: str) -> str:
-        """Run git in the project."""
-        who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
-        return subprocess.run(
-            ["git", *who, *arguments],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    def program(self, name: str, script: str) -> None:
-        """Put a program before all others of its name."""
-        path = self.root.parent / "bin" / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    def buildx(self, kind: str) -> Path:
-        """Give this machine buildx; return the file where its arguments will be."""
-        record = self.root.parent / "buildx.json"
-        self.program(
-            "docker",
-            f"exec '{sys.executable}' '{buildx.__file__}' '{DOCKER}' '{record}' {kind} \"$@\"",
-        )
-        return record
 
 
 @pytest.fixture
@@ -300,41 +177,3 @@ def caller(local: Project, moto: str) -> Project:
 def project(caller: Project, registry: Registry) -> Project:
     """The same, with a registry in the place of ECR's."""
     return caller.having(ECR_REGISTRY=registry.host)
-
-
-@contextmanager
-def answering(*rules: tuple[str, int, str]) -> Iterator[str]:
-    """Serve errors that neither moto nor the registry has; give the host.
-
-    A rule is what a request line must match, and the status and body of its answer; the first one
-    counts, and without one the answer is an empty 200.
-    """
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            line = f"{self.command} {self.path}"
-            found = [(code, body) for rule, code, body in rules if re.search(rule, line)]
-            status, body = found[0] if found else (200, "")
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else body.encode())
-
-        do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815 - http.server's names
-
-        def log_message(self, *_: object) -> None:
-            """Keep the tests' output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def only(directory: Path, names: Sequence[str]) -> str:
-    """Return a PATH on which these programs are, and no others."""
-    directory.mkdir()
-    for name in names:
-        (directory / name).symlink_to(str(shutil.which(name, path=f"{BIN}:{os.environ['PATH']}")))
-    return str(directory)
