@@ -28,7 +28,7 @@ HTPASSWD = "AWS:$2a$04$AhT1COv6IY84ipyXJ0J/9uudxPzDE8lOS46eWb.U7zs7eRAWGkRzu\n"
 DOCKERFILE = """\
 FROM scratch
 COPY hello /
-LABEL architecture="m68k" trap="{\\"architecture\\": \\"vax\\", \\"os\\": \\"vms\\"}"
+LABEL architecture="m68k" os="vms" trap="{\\"architecture\\": \\"vax\\", \\"os\\": \\"vms\\"}"
 CMD ["/hello"]
 """
 
