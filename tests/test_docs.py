@@ -28,7 +28,10 @@ OURS = [document for document in DOCUMENTS if document.name != "contract.md"]
 #: All that is not documentation, nor a test of it.
 SOURCE = "".join(
     path.read_text("utf-8")
-    for root in ("container", "client", "local_test", "benchmarks", "pyproject.toml", "Makefile")
+    for root in (
+        *("container", "client", "local_test", "benchmarks"),
+        *("build_and_push.sh", "pyproject.toml", "Makefile"),
+    )
     for path in [PROJECT / root, *sorted((PROJECT / root).rglob("*"))]
     if path.is_file() and path.suffix in {"", ".json", ".py", ".sh", ".toml"}
 )

@@ -1,0 +1,247 @@
+"""What build_and_push.sh pushes, and what it does not call done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from tests import engine
+from tests.conftest import PROJECT
+from tests.push.buildx import TOKEN
+from tests.push.project import BIN, DOCKER, NAME, Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.push.registry import Registry
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+needs_engine = pytest.mark.docker
+
+
+@needs_engine
+def test_what_is_pushed_is_what_sagemaker_accepts(project: Project, registry: Registry) -> None:
+    """A Docker manifest (I4) for linux/amd64 (I8) under the commit and as latest, in a repository
+    that scans; the URI is alone on stdout. A second time it only confirms that.
+    """
+    commit = project.git("rev-parse", "--short=12", "HEAD")
+    done = project.run()
+    manifest = registry.manifest(NAME, commit)
+    digest = manifest.headers["Docker-Content-Digest"]
+    config = requests.get(
+        f"http://{registry.host}/v2/{NAME}/blobs/{manifest.json()['config']['digest']}",
+        auth=("AWS", TOKEN),
+        timeout=60,
+    ).json()
+    (repository,) = project.repositories()
+    again = project.run()
+
+    assert (0, f"{registry.host}/{NAME}:{commit}\n") == (done.code, done.stdout), done.stderr
+    assert MANIFEST == manifest.headers["Content-Type"]
+    assert ("linux", "amd64") == (config["os"], config["architecture"])
+    assert {commit: digest, "latest": digest} == registry.digests()
+    assert f"Verified: linux/amd64, {MANIFEST}, {digest}" in done.stderr
+    assert NAME == repository["repositoryName"]
+    assert {"scanOnPush": True} == repository["imageScanningConfiguration"]
+    assert (0, done.stdout) == (again.code, again.stdout), again.stderr
+    assert {commit: digest, "latest": digest} == registry.digests()
+
+
+@needs_engine
+def test_the_projects_own_image_is_pushed(
+    image: str, project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    """All of it: the script of this checkout, from the build to the registry and back."""
+    del image  # its layers are why this does not take longer
+    tree = Project(tmp_path / "checkout", project.environment)
+    tree.root.mkdir()
+    for part in ("build_and_push.sh", "container"):
+        subprocess.run(["cp", "-R", PROJECT / part, tree.root], check=True)
+    done = tree.run("--tag", "own")
+    uri = done.stdout.strip()
+
+    assert (0, f"{registry.host}/{NAME}:own") == (done.code, uri), done.stderr
+    engine.docker("rmi", uri)
+    subprocess.run([DOCKER, "pull", "--quiet", uri], env=tree.environment, check=True)
+    assert "true" == engine.docker(
+        "image",
+        "inspect",
+        "--format",
+        '{{index .Config.Labels "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"}}',
+        uri,
+    )
+
+
+@needs_engine
+def test_the_password_is_in_no_ones_arguments(project: Project) -> None:
+    """Anyone on the machine could read it there; each program is recorded, then run."""
+    record = project.root.parent / "arguments"
+    for name, program in (("docker", DOCKER), ("curl", "/usr/bin/curl"), ("aws", BIN / "aws")):
+        project.program(name, f"echo {name} \"$@\" >>'{record}'\nexec '{program}' \"$@\"")
+    done = project.run()
+
+    assert 0 == done.code, done.stderr
+    assert {"docker", "curl", "aws"} == {
+        line.split()[0] for line in record.read_text().splitlines()
+    }
+    assert "--password-stdin" in record.read_text()
+    assert TOKEN not in record.read_text() + done.stdout + done.stderr
+
+
+@needs_engine
+def test_a_credential_helper_that_logs_in_by_itself_is_let(
+    project: Project, registry: Registry
+) -> None:
+    """docker-credential-ecr-login refuses to keep a password; Docker asks it for one instead."""
+    project.program(
+        "docker-credential-ecr-login",
+        f'[ "$1" = get ] || {{ echo not implemented; exit 1; }}\n'
+        f'echo \'{{"Username": "AWS", "Secret": "{TOKEN}"}}\'',
+    )
+    config = project.root.parent / "home" / ".docker" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"credHelpers": {registry.host: "ecr-login"}}))
+    done = project.run("--tag", "v1")
+
+    assert 0 == done.code, done.stderr
+    assert {"latest", "v1"} == set(registry.digests())
+
+
+@needs_engine
+def test_a_credential_helper_that_fails_is_named(project: Project) -> None:
+    """Docker Desktop leaves such a setting behind."""
+    config = project.root.parent / "home" / ".docker" / "config.json"
+    config.parent.mkdir()
+    config.write_text('{"credsStore": "nowhere"}')
+    done = project.run()
+
+    assert (1, "") == (done.code, done.stdout)
+    assert done.last.endswith(
+        f": Docker's credential helper fails; mend or remove credsStore in {config}"
+    )
+
+
+@needs_engine
+def test_arguments_reach_the_dockerfile(project: Project) -> None:
+    """So that the base image, or torch's CUDA build, can be another."""
+    project.dockerfile.write_text("ARG A=a\nARG B=b\nFROM scratch\nARG A\nARG B\nLABEL ab=$A$B\n")
+    done = project.run("--build-arg", "A=1 2", "--build-arg", "B=3")
+    label = engine.docker(
+        "image", "inspect", "--format", "{{.Config.Labels.ab}}", done.stdout.strip()
+    )
+
+    assert "1 23" == label, done.stderr
+
+
+@needs_engine
+@pytest.mark.parametrize("kind", ["good", "old"])
+def test_buildx_is_told_to_attest_nothing(project: Project, registry: Registry, kind: str) -> None:
+    """An attestation makes an OCI index (I5). buildx before 0.10 has no such flags, and makes none.
+    What buildx itself then does is not tested here: a stand-in records what it is asked.
+    """
+    record = project.buildx(kind)
+    done = project.run("--tag", "v1", "--build-arg", "A=1 2")
+    words = json.loads(record.read_text())
+
+    assert (0, f"{registry.host}/{NAME}:v1\n") == (done.code, done.stdout), done.stderr
+    context = str(project.root / "container")
+    metadata = words.pop(words.index("--metadata-file") + 1)
+    assert not metadata.startswith(str(project.root))
+    assert [
+        *("--file", f"{context}/Dockerfile", "--build-arg", "A=1 2"),
+        *("--platform", "linux/amd64", "--tag", f"{registry.host}/{NAME}:v1"),
+        *(("--provenance=false", "--sbom=false") if kind == "good" else ()),
+        *("--metadata-file", "--output", "type=image,oci-mediatypes=false,push=true", context),
+    ] == words
+    assert {"latest", "v1"} == set(registry.digests())
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("oci", "application/vnd.oci.image.manifest.v1+json"),
+        ("index", "application/vnd.oci.image.index.v1+json"),
+    ],
+)
+def test_an_oci_image_is_not_called_done(
+    project: Project, registry: Registry, kind: str, found: str
+) -> None:
+    """SageMaker refuses it at CreateModel (I4), when the training has been paid for."""
+    project.buildx(kind)
+    done = project.run("--tag", "v1")
+
+    assert (1, "") == (done.code, done.stdout)
+    assert f"SageMaker would refuse it: its manifest is {found}, expected {MANIFEST}" in done.last
+    assert "update buildx" in done.last
+    assert done.last.endswith("\nThe tag latest is where it was.")
+    assert {"v1"} == set(registry.digests())
+
+
+@needs_engine
+def test_an_image_for_another_machine_is_not_called_done(
+    project: Project, registry: Registry
+) -> None:
+    """Its programs would not start (X26). Here the Dockerfile decides on the platform."""
+    project.dockerfile.write_text("FROM --platform=linux/amd64 scratch\nCOPY hello /\n")
+    first = project.run("--tag", "v1")
+    done = project.run("--tag", "v2", "--platform", "linux/arm64")
+
+    assert 0 == first.code, first.stderr
+    assert (1, "") == (done.code, done.stdout)
+    assert "SageMaker would refuse it: it is for linux/amd64, expected linux/arm64" in done.last
+    assert "Install buildx, or fetch the base image for it (docker pull --platform" in done.last
+    assert {"v1", "v2", "latest"} == set(registry.digests())
+    assert registry.digests()["v1"] == registry.digests()["latest"]
+
+
+@needs_engine
+def test_somebody_elses_image_is_not_called_ours(project: Project, registry: Registry) -> None:
+    """Who pushes the same tag between our push and the look at it is found out."""
+    project.buildx("overtaken")
+    done = project.run("--tag", "v1")
+
+    assert (1, "") == (done.code, done.stdout)
+    assert f"v1 is now {registry.digests()['v1']}, but this build pushed sha256:" in done.last
+    assert "somebody else pushed the same tag" in done.last
+    assert {"v1"} == set(registry.digests())
+
+
+@needs_engine
+def test_a_latest_that_does_not_follow_is_told(project: Project, registry: Registry) -> None:
+    """What was pushed and verified is named all the same."""
+    tags = registry.store / "docker/registry/v2/repositories" / NAME / "_manifests/tags"
+    tags.mkdir(parents=True)
+    (tags / "latest").touch()
+    done = project.run("--tag", "v1")
+
+    assert (1, "") == (done.code, done.stdout)
+    assert done.last.startswith(f"{registry.host}/{NAME}:v1 is pushed and verified, but the tag")
+    assert "latest could not follow (HTTP 500)" in done.last
+
+
+@needs_engine
+def test_an_immutable_tag_is_found_taken_before_anything_is_built(
+    project: Project, registry: Registry
+) -> None:
+    """Minutes before the push would say it; and no latest is made, which could never move."""
+    project.aws(
+        *("ecr", "create-repository", "--repository-name", NAME),
+        *("--image-tag-mutability", "IMMUTABLE"),
+    )
+    first, again, other = project.run(), project.run(), project.run("--tag", "v2")
+    commit = project.git("rev-parse", "--short=12", "HEAD")
+
+    assert 0 == first.code, first.stderr
+    assert "there is no latest" in first.stderr
+    assert (1, "") == (again.code, again.stdout)
+    assert f"the tag {commit} is taken and cannot be moved" in again.last
+    assert again.last.endswith("commit your changes, or choose another: --tag TAG")
+    assert "Building" not in again.stderr
+    assert 0 == other.code, other.stderr
+    assert {commit, "v2"} == set(registry.digests())
