@@ -1,12 +1,7 @@
-"""How fast training is, and how much memory it takes: ratios, each measured in one run.
+"""How fast training is, and how much memory it takes.
 
-    python benchmarks/training.py          # five minutes on two cores; exit code 1 below a bar
-    IMAGE=simplenet-sagemaker python benchmarks/training.py hosts    # needs Docker and two cores
-
-One part alone: add its name, which is epochs, loads, small_job or hosts.
-
-What is compared alternates, and each number is a median, since machines are noisy. Every reading is
-done in a process of its own, for peak memory never falls.
+What is compared alternates, and each number is a median, since machines are noisy. Whatever is
+looked at for its peak memory is a process of its own, for a peak never falls.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from simplenet import channel, fitting
+from simplenet import channel, fitting, training
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import SimpleNet
@@ -33,10 +27,13 @@ from simplenet.paths import Paths
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from benchmarks.report import Row
 
-CONTAINER = Path(__file__).parents[1] / "container"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROJECT = Path(__file__).parents[1]
+IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
 ROUNDS = 3
 RANDOM = np.random.default_rng(0)
 
@@ -63,18 +60,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def report(what: str, ratio: float, bar: float | None, *, least: bool = False) -> bool:
-    """Print a ratio and its bar; return whether it is met."""
-    met = bar is None or (ratio >= bar if least else ratio <= bar)
-    limit = "" if bar is None else f" (bar: {'at least' if least else 'at most'} {bar})"
-    sys.stdout.write(f"{what}: {ratio:.2f}{limit}{'' if met else '  MISSED'}\n")
-    sys.stdout.flush()
-    return met
-
-
-def epochs(_: Path) -> list[bool]:
+def epochs(_: Path) -> Iterator[Row]:
     """An epoch of ours against the loops that one would write instead."""
-    met = []
     for batch_size, rows in ((64, draw(100_000, 2)), (1024, draw(1_000_000, 2))):
         data = Channel("train", 1, 0, rows)
         settings = Hyperparameters(epochs=1, batch_size=batch_size)
@@ -102,9 +89,18 @@ def epochs(_: Path) -> list[bool]:
         taken = [(seconds(ours), seconds(bare), 10 * seconds(loader)) for _ in range(ROUNDS)]
         mine, slices, usual = (statistics.median(column) for column in zip(*taken, strict=True))
         title = f"epoch of {len(rows):,} rows, batch {batch_size}"
-        met.append(report(f"{title}, against tensor slices", mine / slices, 1.3))
-        met.append(report(f"{title}, against a DataLoader", mine / usual, None))
-    return met
+        yield Row(
+            f"{title}, time against tensor slices",
+            mine / slices,
+            1.3,
+            figures=f"{mine:.2f} : {slices:.2f} s",
+        )
+        yield Row(
+            f"{title}, time against a DataLoader",
+            mine / usual,
+            None,
+            figures=f"{mine:.2f} : {usual:.2f} s",
+        )
 
 
 def _usual() -> Callable[[torch.Tensor, torch.Tensor], None]:
@@ -120,16 +116,24 @@ def _usual() -> Callable[[torch.Tensor, torch.Tensor], None]:
     return step
 
 
-def load_alone(reader: str, directory: Path) -> None:
-    """Read a channel and print the seconds it took and the bytes at its peak; for `loads`."""
+def alone(work: str, directory: Path) -> None:
+    """Do one thing in a process of its own; print its seconds, and the bytes that it adds at peak.
+
+    The imports come before: they are not what is asked for.
+    """
     before = _peak()
     began = time.perf_counter()
-    if reader == "pandas":
-        pd.read_csv(directory / "data.csv", header=None, dtype=np.float32)
-    else:
-        channel.read(directory)
+    match work:
+        case "pandas":
+            pd.read_csv(directory / "data.csv", header=None, dtype=np.float32)
+        case "read":
+            channel.read(directory)
+        case "job":
+            os.environ["SAGEMAKER_BASE_DIR"] = str(directory)
+            if training.main():
+                sys.exit("the job failed")
     found = {"seconds": time.perf_counter() - began, "bytes": _peak() - before}
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(f"\n{json.dumps(found)}")
 
 
 def _peak() -> int:
@@ -137,73 +141,97 @@ def _peak() -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def loads(scratch: Path) -> list[bool]:
+def _alone(work: str, directory: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training", work, str(directory)]
+    path = os.pathsep.join(map(str, (PROJECT, PROJECT / "container")))
+    printed = subprocess.check_output(command, env={**os.environ, "PYTHONPATH": path})
+    found: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+def loads(scratch: Path) -> Iterator[Row]:
     """Read large channels, in time against pandas and in memory against the table itself."""
-    met = []
     for rows, features in ((10_000_000, 2), (1_000_000, 30)):
-        directory = write(draw(rows, features), scratch / f"{rows}x{features}" / "train")
-        taken: dict[str, list[dict[str, float]]] = {"pandas": [], "ours": []}
-        for _ in range(ROUNDS):
-            for reader, found in taken.items():
-                command = [sys.executable, __file__, "load", reader, str(directory)]
-                found.append(json.loads(subprocess.check_output(command)))
+        root = Paths(scratch / f"{rows}x{features}")
+        directory = write(draw(rows, features), root.channels / "train")
+        runs = [[_alone(work, directory) for work in ("read", "pandas")] for _ in range(ROUNDS)]
         mine, peer = (
-            statistics.median(run["seconds"] for run in taken[reader])
-            for reader in ("ours", "pandas")
+            statistics.median(run["seconds"] for run in column)
+            for column in zip(*runs, strict=True)
         )
-        memory = max(run["bytes"] for run in taken["ours"]) / (4 * rows * (1 + features))
-        title = f"CSV of {rows:,} x {features}"
-        met += [
-            report(f"{title}, time against pandas.read_csv", mine / peer, 1.5),
-            report(f"{title}, peak memory against the table", memory, 2.0),
-        ]
-    return met
+        title = f"{rows:,} x {features}"
+        yield Row(
+            f"CSV of {title}, time against pandas.read_csv",
+            mine / peer,
+            1.5,
+            figures=f"{mine:.2f} : {peer:.2f} s",
+        )
+        yield _memory(f"reading {title}", max(run["bytes"] for run, _ in runs), rows, features)
+        root.hyperparameters.parent.mkdir()
+        root.hyperparameters.write_text('{"epochs": "1", "batch_size": "10000"}')
+        yield _memory(f"a job of {title}", _alone("job", root.root)["bytes"], rows, features)
 
 
-def small_job(scratch: Path) -> list[bool]:
-    """The seed's 450 rows, the whole program, against what importing torch takes."""
-    write(draw(450, 2), scratch / "small" / "input" / "data" / "train")
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(scratch / "small")}
-    commands = (["-m", "simplenet.training"], ["-c", "import torch"])
-    taken = [
-        [
-            seconds(
-                lambda command=command: subprocess.run(  # type: ignore[misc]
-                    [sys.executable, *command],
-                    env=environment,
-                    check=True,
-                    stdout=subprocess.DEVNULL,
-                )
-            )
-            for command in commands
-        ]
-        for _ in range(5)
-    ]
-    mine, torch_alone = (statistics.median(column) for column in zip(*taken, strict=True))
-    return [report("a job of 450 rows, against import torch", mine / torch_alone, 1.6)]
+def _memory(title: str, peak: float, rows: int, features: int) -> Row:
+    table = 4 * rows * (1 + features)
+    return Row(
+        f"{title}, peak memory above the imports against the float32 table",
+        peak / table,
+        2.0,
+        figures=f"{peak / 1e6:.0f} : {table / 1e6:.0f} MB",
+    )
 
 
-def hosts(scratch: Path) -> list[bool]:
+#: Runs inside the image, so that neither side has the start of a container in its time.
+_ALTERNATE = """
+import json, subprocess, sys, time
+taken = []
+for _ in range(7):
+    for command in (["train"], ["python", "-c", "import torch"]):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - began)
+print(json.dumps([taken[::2], taken[1::2]]))
+"""
+
+
+def small_job(scratch: Path) -> Iterator[Row]:
+    """The seed's 450 rows, the whole program, against what importing torch takes in the image."""
+    write(draw(450, 2), Paths(scratch).channels / "train")
+    command = ["docker", "run", "--rm", "--volume", f"{scratch}:/opt/ml", IMAGE]
+    found = subprocess.check_output([*command, "python", "-c", _ALTERNATE])
+    mine, torch_alone = (statistics.median(taken) for taken in json.loads(found))
+    yield Row(
+        "a job of 450 rows in the image, time against import torch",
+        mine / torch_alone,
+        1.6,
+        figures=f"{mine:.2f} : {torch_alone:.2f} s",
+    )
+
+
+def hosts(scratch: Path) -> Iterator[Row]:
     """Two hosts on one core each against one host on one core, in rows a second."""
-    image = os.environ.get("IMAGE", "simplenet-sagemaker")
     table = write(draw(5_000_000, 2), scratch / "rows" / "train")
     network = f"simplenet-bench-{os.getpid()}"
     subprocess.run(["docker", "network", "create", network], check=True, stdout=subprocess.DEVNULL)
     try:
         taken = [
-            [
-                _speed(image, network, table, scratch / f"{number}-{count}", count)
-                for count in (2, 1)
-            ]
+            [_speed(network, table, scratch / f"{number}-{count}", count) for count in (2, 1)]
             for number in range(ROUNDS)
         ]
     finally:
         subprocess.run(["docker", "network", "rm", network], check=True, stdout=subprocess.DEVNULL)
     two, one = (statistics.median(column) for column in zip(*taken, strict=True))
-    return [report("two hosts against one, 5,000,000 rows", two / one, 1.7, least=True)]
+    yield Row(
+        "two hosts against one, a core each, 5,000,000 rows, speed-up",
+        two / one,
+        1.7,
+        least=True,
+        figures=f"{two:,.0f} : {one:,.0f} rows/s",
+    )
 
 
-def _speed(image: str, network: str, table: Path, root: Path, count: int) -> float:
+def _speed(network: str, table: Path, root: Path, count: int) -> float:
     names = [f"algo-{number}" for number in range(1, count + 1)]
     containers = []
     try:
@@ -217,7 +245,7 @@ def _speed(image: str, network: str, table: Path, root: Path, count: int) -> flo
             options = ["--network", network, "--network-alias", name, "--cpuset-cpus", str(core)]
             options += ["--volume", f"{paths.root}:/opt/ml"]
             options += ["--volume", f"{table}:/opt/ml/input/data/train:ro"]
-            command = ["docker", "run", "--detach", *options, image, "train"]
+            command = ["docker", "run", "--detach", *options, IMAGE, "train"]
             containers.append(subprocess.check_output(command).decode().strip())
         subprocess.run(["docker", "wait", *containers], check=True, stdout=subprocess.DEVNULL)
         found = json.loads((Paths(root / names[0]).output_data / "metrics.json").read_bytes())
@@ -228,22 +256,7 @@ def _speed(image: str, network: str, table: Path, root: Path, count: int) -> flo
         )
 
 
-def main() -> int:
-    """Run what is asked for; return the exit code."""
-    match sys.argv[1:]:
-        case ["load", reader, directory]:
-            load_alone(reader, Path(directory))
-            return 0
-        case []:
-            parts: list[Callable[[Path], list[bool]]] = [epochs, loads, small_job]
-        case [name] if name in {"epochs", "loads", "small_job", "hosts"}:
-            parts = [globals()[name]]
-        case _:
-            sys.exit(__doc__)
-    os.environ["PYTHONPATH"] = str(CONTAINER)
-    with tempfile.TemporaryDirectory() as scratch:
-        return int(not all([all(part(Path(scratch))) for part in parts]))  # noqa: C419  # run all
-
+PARTS = {"epochs": epochs, "loads": loads, "small_job": small_job, "hosts": hosts}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    alone(sys.argv[1], Path(sys.argv[2]))
