@@ -24,6 +24,7 @@ from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import SimpleNet
 from simplenet.paths import Paths
+from simplenet.state import State
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -69,7 +70,7 @@ def epochs(_: Path) -> Iterator[Row]:
         def ours(data: Channel = data, settings: Hyperparameters = settings) -> None:
             net = SimpleNet(2)
             net.draw_weights(torch.Generator().manual_seed(0))
-            list(fitting.fit(fitting.State(net), data, settings))
+            list(fitting.fit(State(net), data, settings))
 
         def bare(rows: np.ndarray = rows, size: int = batch_size) -> None:
             table = torch.from_numpy(rows)

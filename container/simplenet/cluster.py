@@ -36,10 +36,6 @@ T = TypeVar("T")
 #: https://github.com/aws/sagemaker-training-toolkit/blob/master/src/sagemaker_training/params.py
 PORT = 7777
 
-#: Seconds that the hosts' names and programs may take to appear; SageMaker's DNS "may not be
-#: immediately available", and instances do not start at the same time.
-WAIT = 900
-
 #: Seconds after which a host that answers nothing is taken for lost.
 SILENCE = 50
 
@@ -88,8 +84,11 @@ class Cluster:
         """How many hosts there are."""
         return len(self.hosts)
 
-    def connect(self) -> None:
-        """Find the other hosts and join them.
+    def connect(self, wait: float) -> None:
+        """Find the other hosts and join them, within so many seconds.
+
+        SageMaker's DNS "may not be immediately available", and instances do not start at the same
+        time.
 
         Raises:
             ClusterError: if one does not appear in time.
@@ -98,12 +97,12 @@ class Cluster:
             return
         from torch import distributed  # noqa: PLC0415  # time that one host need not spend
 
-        _wait_for_names(self.hosts)
+        _wait_for_names(self.hosts, wait)
         # gloo and nccl take their interface from the environment only.
         if self.interface is not None and self.interface in dict(socket.if_nameindex()).values():
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = self.interface
         if not self.first:
-            _wait_for_port(self.hosts[0])
+            _wait_for_port(self.hosts[0], wait)
         silence = timedelta(seconds=SILENCE)
         try:
             store = distributed.TCPStore(  # type: ignore[attr-defined]  # not in its __all__
@@ -112,11 +111,12 @@ class Cluster:
                 is_master=self.first,
                 timeout=silence,
                 wait_for_workers=False,
+                master_listen_fd=_listen() if self.first else None,
             )
             # Python asks again and again, since a wait inside of the store would not hear SIGTERM.
             store.add("here", 1)
             store.set(f"here-{self.rank}", "yes")
-            limit = time.monotonic() + WAIT
+            limit = time.monotonic() + wait
             while store.add("here", 0) < self.size:
                 if time.monotonic() > limit:
                     missing = [
@@ -124,7 +124,7 @@ class Cluster:
                         for rank, host in enumerate(self.hosts)
                         if not store.check([f"here-{rank}"])
                     ]
-                    raise ClusterError(_absent(missing))
+                    raise ClusterError(_absent(missing, wait))
                 time.sleep(_POLL)
             distributed.init_process_group(
                 "nccl" if self.device.type == "cuda" else "gloo",
@@ -257,30 +257,41 @@ class Cluster:
         )
 
 
-def _wait_for_names(hosts: Iterable[str]) -> None:
+def _wait_for_names(hosts: Iterable[str], wait: float) -> None:
     """Wait until all names resolve: SageMaker's DNS may come later than its containers."""
-    limit = time.monotonic() + WAIT
+    limit = time.monotonic() + wait
     missing = [host for host in hosts if not _address(host)]
     if missing:
-        log.info("waiting up to %s s for the names of %s", WAIT, ", ".join(missing))
+        log.info("waiting up to %g s for the names of %s", wait, ", ".join(missing))
     while missing:
         if time.monotonic() > limit:
-            raise ClusterError(_absent(missing))
+            raise ClusterError(_absent(missing, wait))
         time.sleep(_POLL)
         missing = [host for host in missing if not _address(host)]
 
 
-def _wait_for_port(host: str) -> None:
+def _wait_for_port(host: str, wait: float) -> None:
     """Wait until the first host listens."""
-    limit = time.monotonic() + WAIT
+    limit = time.monotonic() + wait
     while True:
         try:
             with socket.create_connection((host, PORT), timeout=SILENCE):
                 return
         except OSError:
             if time.monotonic() > limit:
-                raise ClusterError(_absent([host])) from None
+                raise ClusterError(_absent([host], wait)) from None
         time.sleep(_POLL)
+
+
+def _listen() -> int:
+    """Return a socket that listens at the port of the job: torch's message names no port."""
+    try:
+        return socket.create_server(("", PORT)).detach()
+    except OSError as error:
+        raise ClusterError(
+            f"Port {PORT}, at which the hosts of a job meet, cannot be used here: "
+            f"{error.strerror}. End what else listens there."
+        ) from None
 
 
 def _address(host: str) -> str | None:
@@ -290,9 +301,9 @@ def _address(host: str) -> str | None:
         return None
 
 
-def _absent(hosts: Iterable[str]) -> str:
+def _absent(hosts: Iterable[str], wait: float) -> str:
     return (
-        f"After {WAIT} s there is still no {' and no '.join(hosts)}; expected all hosts of "
+        f"After {wait:g} s there is still no {' and no '.join(hosts)}; expected all hosts of "
         f"resourceconfig.json to be found by name and to reach each other at port {PORT}. "
         "Look at their logs, and at the security group of the job's VPC."
     )

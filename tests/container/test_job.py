@@ -15,9 +15,9 @@ import torch
 from simplenet import fitting, job
 from simplenet.channel import Channel
 from simplenet.checkpoint import Checkpoints
-from simplenet.fitting import State
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import SimpleNet
+from simplenet.state import State
 from simplenet.stop import Stop, Stopped
 from sklearn.metrics import roc_auc_score
 
@@ -261,7 +261,7 @@ def test_the_checkpoint_of_another_job_is_passed_over(
 def test_weights_that_are_no_numbers_are_not_checkpointed(tmp_path: Path) -> None:
     """The last good checkpoint stays the last."""
     state = State(SimpleNet(2))
-    checkpoints = Checkpoints(tmp_path, "same")
+    checkpoints = Checkpoints(tmp_path, {})
     assert checkpoints.write(state) is not None
     with torch.no_grad():
         state.weights[0][0, 0] = float("nan")

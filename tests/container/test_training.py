@@ -11,6 +11,7 @@ from simplenet import fitting, job
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import ModelError, SimpleNet
+from simplenet.state import State
 from simplenet.stop import Stop
 from sklearn.datasets import load_breast_cancer, make_moons
 
@@ -27,7 +28,7 @@ def fitted(rows: np.ndarray, **hyperparameters: int) -> SimpleNet:
     """Fit a network to rows with the label first; what is not given has its default."""
     data = Channel("train", 1, 0, rows.astype(np.float32))
     settings = Hyperparameters(**hyperparameters)
-    state = fitting.State(fitting.prepare(data, settings))
+    state = State(fitting.prepare(data, settings))
     for _ in fitting.fit(state, data, settings):
         pass
     return state.result()
