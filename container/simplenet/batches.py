@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+_BLOCK = 1 << 18
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -35,13 +37,20 @@ class Batches:
         # Each epoch draws afresh, so that one can begin in the midst of training.
         entropy = [seed, epoch, self.rank if self.sharded else 0]
         drawn = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+        generator = torch.Generator().manual_seed(drawn)
+        rows = self.counts[self.rank]
         # 4 bytes a row where they suffice: a table of two features has 12.
-        small = self.counts[self.rank] < 1 << 31
-        return torch.randperm(
-            self.counts[self.rank],
-            generator=torch.Generator().manual_seed(drawn),
-            dtype=torch.int32 if small else torch.int64,
-        )
+        order = torch.empty(rows, dtype=torch.int32 if rows < 1 << 31 else torch.int64)
+        # Blocks of rows that fit the processor's cache are shuffled several times as fast as the
+        # whole; each batch then has as many rows of one block as of another.
+        blocks = math.ceil(rows / _BLOCK)
+        first = 0
+        for block in range(blocks):
+            places = order[block::blocks]
+            drawn_rows = torch.randperm(len(places), generator=generator, dtype=order.dtype)
+            torch.add(drawn_rows, first, out=places)
+            first += len(places)
+        return order
 
     def share(self, step: int) -> tuple[int, int, int]:
         """Return where this host's rows of a batch begin and end, and how many all hosts have."""

@@ -41,6 +41,9 @@ SILENCE = 50
 
 _POLL = 0.1
 
+# So few are sent to all in half the time that a sum takes, which goes round the hosts twice.
+_FEW_NUMBERS = 1 << 14
+
 
 class ClusterError(ValueError):
     """Hosts that do not come together, or one that was lost; the message names it."""
@@ -146,15 +149,20 @@ class Cluster:
         distributed.destroy_process_group()
 
     def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace a tensor by its sum over the hosts."""
-        if self.size > 1:
-            from torch import distributed  # noqa: PLC0415
+        """Return the sum of a tensor over the hosts, the same to the bit on each of them."""
+        if self.size == 1:
+            return tensor
+        from torch import distributed  # noqa: PLC0415
 
-            try:
+        try:
+            if tensor.numel() > _FEW_NUMBERS:
                 distributed.all_reduce(tensor)
-            except RuntimeError as error:
-                raise self._lost(error) from None
-        return tensor
+                return tensor
+            parts = [torch.empty_like(tensor) for _ in self.hosts]
+            distributed.all_gather(parts, tensor)
+            return torch.stack(parts).sum(dim=0)
+        except RuntimeError as error:
+            raise self._lost(error) from None
 
     def sum(self, numbers: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums over the hosts of some numbers, in float64."""

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     Found = dict[str, float]
 
 
+# Of a larger batch so many hidden units are computed at a time: they fit the processor's cache, and
+# a batch of any size fits the memory.
+_UNITS_AT_A_TIME = 1 << 20
+
+
 class TrainingError(ValueError):
     """A job that cannot go on; the message goes to the user as it is."""
 
@@ -88,8 +93,8 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
             for step in range(state.step, len(batches)):
                 first, last, size = batches.share(step)
                 lr = settings.lr * _cosine(state.epoch + step / len(batches), settings.epochs)
-                batch = rows.index_select(0, order[first:last])
-                stopped = _advance(state, batch, size, lr, settings, cluster, stop)
+                picked = order[first:last]
+                stopped = _advance(state, rows, picked, size, lr, settings, cluster, stop)
                 state.step += 1
                 if stopped:
                     stop.requested = True
@@ -117,40 +122,41 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
 
 def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as little as it can
     state: State,
-    batch: torch.Tensor,
+    rows: torch.Tensor,
+    picked: torch.Tensor,
     size: int,
     lr: float,
     settings: Hyperparameters,
     cluster: Cluster,
     stop: Stop,
 ) -> bool:
-    """Take one step of AdamW on this host's rows of a batch; return whether a host is to stop."""
+    """Take one step of AdamW on a batch of `size`, of which this host has the rows `picked`.
+
+    Returns whether a host is to stop.
+    """
     stopped = stop.requested
-    labels = batch[:, 0]
-    logits = state.net.logits(state.net.standardise(batch[:, 1:]))
-    weight = None
-    if settings.positive_weight != 1:
-        weight = logits.new_tensor(settings.positive_weight)
-    if cluster.size == 1:
-        loss = binary_cross_entropy_with_logits(logits, labels, pos_weight=weight)
-        gradients = [*torch.autograd.grad(loss, state.weights)]
-        loss_sum, rows_told = loss.detach(), size
-        correct = ((logits > 0) == labels).sum()
-    else:
+    sums: list[torch.Tensor] = []
+    for part in torch.split(picked, max(1, _UNITS_AT_A_TIME // settings.hidden_dim)):
+        batch = rows.index_select(0, part)
+        labels = batch[:, 0]
+        logits = state.net.logits(state.net.standardise(batch[:, 1:]))
+        weight = None
+        if settings.positive_weight != 1:
+            weight = logits.new_tensor(settings.positive_weight)
         loss = binary_cross_entropy_with_logits(
             logits, labels, pos_weight=weight, reduction="sum"
         ) / max(size, 1)
-        gradients = [*torch.autograd.grad(loss, state.weights)]
         correct = ((logits > 0) == labels).sum()
+        found = [*torch.autograd.grad(loss, state.weights), loss.detach(), correct]
+        sums = [*map(torch.add, sums, found)] if sums else found
+    if cluster.size > 1:
         # One message a step: the gradients, the sums of the metrics, and whether to stop.
-        told = [loss.detach() * size, correct, logits.new_tensor(float(stopped))]
-        message = cluster.add_up(torch.cat([part.reshape(-1) for part in [*gradients, *told]]))
-        sizes = [gradient.numel() for gradient in gradients]
-        *parts, loss_sum, correct, stops = torch.split(message, [*sizes, 1, 1, 1])
-        gradients = [part.view_as(old) for part, old in zip(parts, gradients, strict=True)]
-        correct, rows_told = correct.squeeze().to(torch.int64), 1
-        loss_sum = loss_sum.squeeze()
+        told = [*sums, loss.new_tensor(float(stopped))]
+        message = cluster.add_up(torch.cat([part.reshape(-1) for part in told]))
+        *parts, stops = torch.split(message, [part.numel() for part in told])
+        sums = [part.view_as(old).to(old.dtype) for part, old in zip(parts, sums, strict=True)]
         stopped = bool(stops)
+    *gradients, loss, correct = sums
     with torch.no_grad():
         adamw(
             state.weights,
@@ -168,7 +174,7 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
             eps=1e-8,
             maximize=False,
         )
-        state.loss_sum.add_(loss_sum, alpha=rows_told)
+        state.loss_sum.add_(loss, alpha=size)
         state.correct += correct
     return stopped
 
