@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
+import shutil
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -153,11 +155,12 @@ class StopAfter(Stop):
             self._looks = 0
 
 
-@pytest.mark.parametrize("looks", [10, 60, 100, 200])
+# The first epoch's rows are looked at 29 times, its validation 34 to 37.
+@pytest.mark.parametrize("looks", [10, 34, 36, 60, 100, 200])
 def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     split: Paths, looks: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To the bit, wherever it was stopped, within an epoch too (T8, T39)."""
+    """To the bit, wherever it was stopped, within an epoch or its validation too (T8, T39)."""
     caplog.set_level("INFO")
     split.hyperparameters.write_text(json.dumps({"epochs": "8", "patience": "6"}))
     job.train(split, Stop())
@@ -186,6 +189,67 @@ def test_a_stop_before_training_leaves_everything_as_it_was(
 
     assert "SIGTERM: stopped before training began" in caplog.text
     assert [] == list(split.model.iterdir())
+
+
+def test_a_stop_during_the_final_evaluation_does_not_wait_for_it(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model is saved by then; its metrics are those of its epoch (T8)."""
+    caplog.set_level("INFO")
+    stop = Stop()
+
+    class StopWhenSaved(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("model saved as"):
+                stop.request()
+
+    handler = StopWhenSaved()
+    logging.getLogger("train").addHandler(handler)
+    try:
+        job.train(split, stop)
+    finally:
+        logging.getLogger("train").removeHandler(handler)
+
+    assert "SIGTERM: stopped while the model, which is complete, was evaluated." in caplog.text
+    assert "final:" not in caplog.text
+    assert 2 == SimpleNet.load(split.model_file).input_dim
+    assert "validation_loss" in json.loads((split.output_data / "metrics.json").read_text())
+
+
+def test_a_stop_before_a_resumed_job_goes_on_leaves_the_best_model_so_far(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That of the newest checkpoint that can be used, with its metrics (T8, T39)."""
+    caplog.set_level("INFO")
+    older, newest = checkpointed(split)
+    whole = weights(split)
+    final = json.loads((split.output_data / "metrics.json").read_text())
+    shutil.rmtree(split.output_data)
+    split.model_file.unlink()
+    older.write_bytes(newest.read_bytes())
+    newest.write_bytes(b"")
+    stop = Stop()
+    stop.request()
+    job.train(split, stop)
+
+    assert f"SIGTERM: stopped before training went on from {older.name}." in caplog.text
+    assert same(whole, weights(split))
+    kept = json.loads((split.output_data / "metrics.json").read_text())
+    assert final["validation_loss"] == kept["validation_loss"]
+
+
+def test_a_stop_before_training_takes_nothing_from_the_checkpoint_of_another_job(
+    split: Paths,
+) -> None:
+    """One with other hyperparameters, as far as can be told before the data is read (T39)."""
+    checkpointed(split)
+    split.model_file.unlink()
+    split.hyperparameters.write_text(json.dumps({"epochs": "5"}))
+    stop = Stop()
+    stop.request()
+    job.train(split, stop)
+
+    assert not split.model_file.exists()
 
 
 def test_a_stop_interrupts_only_what_may_be_interrupted() -> None:
@@ -256,6 +320,17 @@ def test_the_checkpoint_of_another_job_is_passed_over(
     assert "none to go on from" in caplog.text
     if change == "seed":
         assert set(before) < set(after)
+
+
+def test_knobs_that_change_no_number_change_no_checkpoint(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job may be restarted with more patience for its hosts, or with other checkpoints (T39)."""
+    caplog.set_level("INFO")
+    newest = checkpointed(split)[-1]
+    checkpointed(split, wait_seconds="60", checkpoint_epochs="2", checkpoint_seconds="3")
+
+    assert f"going on from {newest.name}" in caplog.text
 
 
 def test_weights_that_are_no_numbers_are_not_checkpointed(tmp_path: Path) -> None:

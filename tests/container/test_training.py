@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from simplenet import fitting, job
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
@@ -70,6 +71,29 @@ def test_the_same_seed_and_data_give_the_same_weights(moon_rows: np.ndarray) -> 
     assert not first.fc1.weight.equal(other.fc1.weight)
 
 
+def test_a_large_batch_is_taken_in_parts(
+    moon_rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which changes no more than the rounding of its sums."""
+    whole = fitted(moon_rows, batch_size=100, epochs=5)
+    monkeypatch.setattr(fitting, "_UNITS_AT_A_TIME", 7 * whole.hidden_dim)
+    parts = fitted(moon_rows, batch_size=100, epochs=5)
+
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(weight, parts.state_dict()[name], atol=1e-4, rtol=1e-4)
+
+
+def test_training_leaves_as_many_threads_as_there_were(moon_rows: np.ndarray) -> None:
+    """One is enough for small batches; what comes after may need more (X15)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        fitted(moon_rows, epochs=1)
+        assert 3 == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_job_leaves_one_model_and_says_what_it_did(
     train: Callable[..., int], paths: Paths, moon_rows: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -85,6 +109,7 @@ def test_a_job_leaves_one_model_and_says_what_it_did(
     assert "hyperparameter epochs = 3 (given)" in log
     assert "hyperparameter hidden_dim = 20 (default)" in log
     assert "450 rows of a label and 2 features" in log
+    assert "device cpu; threads: 1 for a batch, at most " in log
     metrics = [line for line in log.splitlines() if line.startswith("epoch=")]
     assert 3 == len(metrics)
     for number, line in enumerate(metrics, 1):
