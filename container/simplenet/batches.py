@@ -23,8 +23,8 @@ class Batches:
     its share of it: the sum over the hosts is then the gradient of the whole batch.
 
     A channel is shuffled in lanes: parts of equal size, each for itself, from which the batches
-    take their rows in turn. Hosts that hold the same rows divide the lanes among them, or where that
-    leaves a rest, the rows of each batch.
+    take their rows in turn. Hosts that hold the same rows divide the lanes among them, or where
+    that leaves a rest, the rows of each batch.
     """
 
     size: int  #: rows of all hosts in one batch

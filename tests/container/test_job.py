@@ -128,6 +128,25 @@ def test_a_rare_class_can_be_given_more_weight(moon_rows: np.ndarray) -> None:
     assert found[1] > found[0]
 
 
+@pytest.mark.parametrize("mode", ["File", "FastFile"])
+def test_what_sagemaker_adds_to_its_files_does_not_matter(
+    train: Callable[..., int], split: Paths, mode: str
+) -> None:
+    """FastFile mode is a directory too (T21, T27), `ContentType` may be missing (T20), and other
+    keys (T24), files and directories (T25) are not this program's.
+    """
+    channels = {"train": {"TrainingInputMode": mode, "RecordWrapperType": "None"}}
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "ethwe"}
+    groups = [{"instance_group_name": "one", "instance_type": "ml.c4.xlarge", "hosts": ["algo-1"]}]
+    more = {"current_instance_type": "ml.c4.xlarge", "instance_groups": groups}
+    split.input_data_config.write_text(json.dumps(channels))
+    split.resource_config.write_text(json.dumps(hosts | more))
+    (split.hyperparameters.parent / "debughookconfig.json").write_text("no JSON")
+    (split.root / "errors").mkdir()
+
+    assert 0 == train(epochs=1)
+
+
 def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths) -> None:
     """With the cure, before anything waits for a pipe (T28)."""
     split.input_data_config.write_text(json.dumps({"train": {"TrainingInputMode": "Pipe"}}))
@@ -271,20 +290,21 @@ def checkpointed(paths: Paths, **more: str) -> list[Path]:
 
 
 def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
-    """Under their final names alone (T37, T38)."""
+    """Under their final names alone (T37, T38), and nowhere else (X32)."""
     checkpointed(split)
 
     assert [
         "checkpoint-0000003-0000000000.safetensors",
         "checkpoint-0000004-0000000000.safetensors",
     ] == sorted(path.name for path in split.checkpoints.iterdir())
+    assert [split.model_file] == list(split.model.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "pickle"])
 def test_of_a_damaged_checkpoint_the_one_before_is_used(
     split: Paths, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is named in the log, and the result is the same as ever."""
+    """It is named in the log, and the result is as ever; markers are no checkpoints (X42)."""
     caplog.set_level("INFO")
     older, newest = checkpointed(split)
     whole = weights(split)

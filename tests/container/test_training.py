@@ -97,7 +97,10 @@ def test_training_leaves_as_many_threads_as_there_were(moon_rows: np.ndarray) ->
 def test_a_job_leaves_one_model_and_says_what_it_did(
     train: Callable[..., int], paths: Paths, moon_rows: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what was understood, then a line of metrics an epoch; the model is one file."""
+    """The log says what was understood, then a line of metrics an epoch; the model is one file.
+
+    Without CUDA the CPU computes (T49).
+    """
     np.savetxt(paths.channels / "train" / "train.csv", moon_rows, delimiter=",")
     caplog.set_level("INFO")
     code = train(epochs=3, input_dim=2)
@@ -123,7 +126,7 @@ def test_a_job_leaves_one_model_and_says_what_it_did(
 def test_the_channel_may_be_called_training(
     train: Callable[..., int], paths: Paths, moon_rows: np.ndarray
 ) -> None:
-    """`fit("s3://bucket/prefix")` names it so (T31)."""
+    """`fit("s3://bucket/prefix")` names it so (T31, X19)."""
     (paths.channels / "train").rename(paths.channels / "training")
     np.savetxt(paths.channels / "training" / "train.csv", moon_rows, delimiter=",")
 
@@ -167,7 +170,9 @@ GOOD = b"0,1,2\n1,3,4\n"
 def test_bad_data_fails_the_job_with_a_sentence(
     train: Callable[..., int], paths: Paths, csv: dict[str, bytes] | None, sentence: str
 ) -> None:
-    """Exit code 1, one sentence in the failure file, and not even half a model (T10, T12)."""
+    """Exit code 1 (T10, T11), one sentence in the failure file (T12), and not even half a model; a
+    missing channel (T22) and a header (X20) are named as such.
+    """
     if csv is None:
         (paths.channels / "train").rmdir()
     for name, content in (csv or {}).items():

@@ -119,7 +119,9 @@ def logs(*hosts: Host) -> str:
 def test_two_hosts_give_the_weights_of_one(
     start: Callable[..., list[Host]], moon_rows: np.ndarray
 ) -> None:
-    """A batch is one batch, whoever computes which part of it; only the first writes (T36, T50)."""
+    """A batch is one batch, whoever computes which part of it; only the first writes (T36, T50,
+    T51).
+    """
     (alone,) = start(moon_rows, epochs=5, batch_size=64)
     assert 0 == alone.wait(), alone.log()
     weights = alone.take_weights()

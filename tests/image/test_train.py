@@ -31,15 +31,16 @@ def train(image: str, opt_ml: OptMl, *flags: str) -> subprocess.CompletedProcess
     "flags",
     [
         pytest.param((), id="root"),
-        pytest.param((*engine.HARDENED, "--network", "none"), id="hardened"),
+        pytest.param((*engine.HARDENED, "--network", "none", "--shm-size", "64k"), id="hardened"),
         pytest.param(("--read-only", "--network", "none", "--cap-drop", "ALL"), id="root-hardened"),
     ],
 )
 def test_a_job_leaves_a_model(
     image: str, opt_ml: OptMl, moons: Moons, flags: tuple[str, ...]
 ) -> None:
-    """Root or any user, without network, capabilities or a writable image (T10, T33, H50): exit
-    code 0, the model at the root of what is packed (T34), and a metric line an epoch on stdout.
+    """Root (T56) or any user, without network, capabilities, shared memory (X16), a writable image
+    (T10, T33, H50) or any variable of SageMaker's or AWS's (T44, T45, X46): exit code 0, the model
+    at the root of what is packed (T34, X31), and a metric line an epoch on stdout.
     """
     opt_ml.settings(input_dim=2, hidden_dim=20, output_dim=1, epochs=80)
     job = train(image, opt_ml, *flags)
@@ -146,7 +147,9 @@ def input_dim(opt_ml: OptMl) -> int:
 
 
 def test_sigterm_ends_the_job_with_a_model_and_a_checkpoint(image: str, opt_ml: OptMl) -> None:
-    """As PID 1 (T3, T4) the program hears it, keeps what has been learnt, and exits with 0 (T8)."""
+    """As PID 1 (T3, T4) the program hears it, keeps what has been learnt, and exits with 0 (T8,
+    T55, X24). Its log is there while it runs (T46, X17).
+    """
     opt_ml.settings(epochs=1_000_000)
     checkpoints = Paths(opt_ml.root).checkpoints
     checkpoints.mkdir()
