@@ -36,14 +36,14 @@ def evaluate(
     """
     cluster, stop = cluster or Cluster(), stop or Stop()
     rows = cluster.part(data)
-    loss, scores = cluster.together(lambda: _score(net, rows, positive_weight), stop)
+    loss, scores = cluster.together(lambda: _score(net, rows, positive_weight, stop), stop)
     scores, labels = cluster.gather(scores), cluster.gather(rows[:, 0] > 0)
     found = {"loss": float(cluster.sum([loss])[0]) / len(labels)}
     return found | cluster.together(lambda: _compare(scores, labels), stop)
 
 
 def _score(
-    net: SimpleNet, rows: NDArray[np.float32], positive_weight: float
+    net: SimpleNet, rows: NDArray[np.float32], positive_weight: float, stop: Stop
 ) -> tuple[float, NDArray[np.float32]]:
     """Return the sum of the rows' losses, and their scores: (rows,)."""
     step = max(1, SCORE_FLOATS // net.hidden_dim)
@@ -52,6 +52,8 @@ def _score(
     weight = None if positive_weight == 1 else torch.tensor(positive_weight, device=net.mean.device)
     with torch.inference_mode(), threads.limited(len(rows) * net.hidden_dim):
         for first in range(0, len(rows), step):
+            if stop.requested:
+                break  # nobody wants the result any more, and a thread must not outlive the job
             batch = torch.from_numpy(rows[first : first + step]).to(net.mean.device)
             logits = net.logits(net.standardise(batch[:, 1:]))
             loss += float(
