@@ -14,7 +14,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check
 SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | grep -v '\.md$$')
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --upgrade
 
-.PHONY: help demo image cloud test check format lock clean
+.PHONY: help demo image cloud test check bench format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile
 	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --diff $(SCRIPTS)
 	$(BIN)/hadolint container/Dockerfile
+
+bench: .venv/dev image ## measure: ratios with their bars, into benchmarks/RESULTS.md
+	PYTHONPATH=container IMAGE=$(IMAGE) $(BIN)/python -m benchmarks
 
 format: .venv/dev ## write the code as `make check` wants it
 	$(BIN)/ruff check --fix

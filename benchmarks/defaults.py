@@ -24,6 +24,7 @@ import torch
 from simplenet import fitting
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
+from simplenet.state import State
 from sklearn.datasets import load_breast_cancer, make_moons
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 def fit(features: Features, labels: Labels, settings: Hyperparameters) -> Score:
     """Train a SimpleNet as the program does; return the function that scores rows with it."""
     data = Channel("train", 1, 0, np.column_stack([labels, features]))
-    state = fitting.State(fitting.prepare(data, settings))
+    state = State(fitting.prepare(data, settings))
     for _ in fitting.fit(state, data, settings):
         pass
     return state.result().score

@@ -1,12 +1,12 @@
 """Kill a training job at random moments; what is left must always be of use to a restart.
 
-    python benchmarks/kill9.py [KILLS]    # 100 by default, 5 to 10 minutes; exit code 1 on a fault
+    python benchmarks/kill9.py [KILLS [SEED]]    # 100 and 0 by default; exit code 1 on a fault
 
-Each round starts `train` on the same `/opt/ml`, kills it with SIGKILL after a random part of the
-time that a whole job takes, and looks at every file that is left under a final name: each must be
-whole. At the end a last job runs through, and its weights must equal, bit for bit, those of a job
-that was never killed. The program is started as `python -m simplenet.training`, so no container
-is needed; the files are the same.
+Each round starts `train` on the same `/opt/ml`, kills it with SIGKILL at a random moment, four
+times in five after training has begun, and looks at every file that is left under a final name:
+each must be whole. At the end a last job runs through, and its weights must equal, bit for bit,
+those of a job that was never killed. The program is started as `python -m simplenet.training`, so
+no container is needed; the files are the same.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from safetensors import safe_open
 from simplenet.paths import Paths
 from sklearn.datasets import make_moons
 
+EARLY = 0.2  # of the kills, before training has begun
 CONTAINER = Path(__file__).parents[1] / "container"
 
 
@@ -39,7 +40,7 @@ def make(root: Path) -> Paths:
         rows = np.column_stack([labels, features])
         np.savetxt(paths.channels / channel / "data.csv", rows, delimiter=",")
     paths.hyperparameters.parent.mkdir()
-    settings = {"epochs": "20", "batch_size": "64", "checkpoint_seconds": "0"}
+    settings = {"epochs": "40", "batch_size": "64", "checkpoint_seconds": "0"}
     paths.hyperparameters.write_text(json.dumps(settings))
     paths.checkpoints.mkdir()
     return paths
@@ -54,14 +55,26 @@ def start(paths: Paths, log: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-def run(paths: Paths) -> float:
-    """Run a job to its end; return the seconds it took."""
-    began = time.perf_counter()
+def begun(job: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    """Return when training has begun, or the job has ended."""
+    while job.poll() is None and b"checkpoints in" not in _read(log):
+        time.sleep(0.01)
+
+
+def _read(log: IO[bytes]) -> bytes:
+    return os.pread(log.fileno(), 1 << 24, 0)
+
+
+def run(paths: Paths) -> tuple[float, float]:
+    """Run a job to its end; return the seconds before training began, and those after."""
     with tempfile.TemporaryFile() as log:
-        if start(paths, log).wait():
-            log.seek(0)
-            sys.exit(f"a job failed: {log.read().decode()}")
-    return time.perf_counter() - began
+        started = time.perf_counter()
+        job = start(paths, log)
+        begun(job, log)
+        middle = time.perf_counter()
+        if job.wait():
+            sys.exit(f"a job failed: {_read(log).decode()}")
+        return middle - started, time.perf_counter() - middle
 
 
 def faults(paths: Paths) -> list[str]:
@@ -85,24 +98,26 @@ def weights(paths: Paths) -> dict[str, bytes]:
 
 def main() -> int:
     """Kill, look, and finish; return the exit code."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    chance = random.Random(0)  # noqa: S311  # repeatable on purpose
+    kills, seed = [*map(int, sys.argv[1:]), *(100, 0)[len(sys.argv) - 1 :]]
+    chance = random.Random(seed)  # noqa: S311  # repeatable on purpose
     root = Path(tempfile.mkdtemp())
     whole, killed = make(root / "whole"), make(root / "killed")
-    seconds = run(whole)
+    before, after = run(whole)
     wrong: list[str] = []
     finished = resumed = 0
     for number in range(1, kills + 1):
         with tempfile.TemporaryFile() as file:
             job = start(killed, file)
+            early = chance.random() < EARLY
+            if not early:
+                begun(job, file)
             try:
-                job.wait(chance.uniform(0, seconds))
+                job.wait(chance.uniform(0, before if early else after))
                 finished += 1
             except subprocess.TimeoutExpired:
                 job.kill()
                 job.wait()
-            file.seek(0)
-            log = file.read().decode()
+            log = _read(file).decode()
         resumed += "going on from" in log
         wrong += [f"kill {number}: {fault}" for fault in faults(killed)]
         if "passed over" in log:
@@ -121,8 +136,8 @@ def main() -> int:
     for fault in wrong:
         sys.stdout.write(f"{fault}\n")
     sys.stdout.write(
-        f"{kills} kills, each within {seconds:.1f} s of the start: {resumed} restarts went on from "
-        f"a checkpoint, {finished} jobs ended first, {len(wrong)} faults\n"
+        f"{kills} kills, seed {seed}, of jobs of {before:.1f} + {after:.1f} s: {resumed} restarts "
+        f"went on from a checkpoint, {finished} jobs ended first, {len(wrong)} faults\n"
     )
     return bool(wrong)
 

@@ -1,12 +1,7 @@
-"""How fast training is, and how much memory it takes: ratios, each measured in one run.
+"""How fast training is, and how much memory it takes.
 
-    python benchmarks/training.py          # five minutes on two cores; exit code 1 below a bar
-    IMAGE=simplenet-sagemaker python benchmarks/training.py hosts    # needs Docker and two cores
-
-One part alone: add its name, which is epochs, loads, small_job or hosts.
-
-What is compared alternates, and each number is a median, since machines are noisy. Every reading is
-done in a process of its own, for peak memory never falls.
+What is compared alternates, and each number is a median, since machines are noisy. Whatever is
+looked at for its peak memory is a process of its own, for a peak never falls.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,18 +19,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from simplenet import channel, fitting
+from simplenet import channel, fitting, training
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import SimpleNet
 from simplenet.paths import Paths
+from simplenet.state import State
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from benchmarks.report import Row
 
-CONTAINER = Path(__file__).parents[1] / "container"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROJECT = Path(__file__).parents[1]
+IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
 ROUNDS = 3
 RANDOM = np.random.default_rng(0)
 
@@ -63,18 +61,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def report(what: str, ratio: float, bar: float | None, *, least: bool = False) -> bool:
-    """Print a ratio and its bar; return whether it is met."""
-    met = bar is None or (ratio >= bar if least else ratio <= bar)
-    limit = "" if bar is None else f" (bar: {'at least' if least else 'at most'} {bar})"
-    sys.stdout.write(f"{what}: {ratio:.2f}{limit}{'' if met else '  MISSED'}\n")
-    sys.stdout.flush()
-    return met
-
-
-def epochs(_: Path) -> list[bool]:
+def epochs(_: Path) -> Iterator[Row]:
     """An epoch of ours against the loops that one would write instead."""
-    met = []
     for batch_size, rows in ((64, draw(100_000, 2)), (1024, draw(1_000_000, 2))):
         data = Channel("train", 1, 0, rows)
         settings = Hyperparameters(epochs=1, batch_size=batch_size)
@@ -82,7 +70,7 @@ def epochs(_: Path) -> list[bool]:
         def ours(data: Channel = data, settings: Hyperparameters = settings) -> None:
             net = SimpleNet(2)
             net.draw_weights(torch.Generator().manual_seed(0))
-            list(fitting.fit(fitting.State(net), data, settings))
+            list(fitting.fit(State(net), data, settings))
 
         def bare(rows: np.ndarray = rows, size: int = batch_size) -> None:
             table = torch.from_numpy(rows)
@@ -102,9 +90,18 @@ def epochs(_: Path) -> list[bool]:
         taken = [(seconds(ours), seconds(bare), 10 * seconds(loader)) for _ in range(ROUNDS)]
         mine, slices, usual = (statistics.median(column) for column in zip(*taken, strict=True))
         title = f"epoch of {len(rows):,} rows, batch {batch_size}"
-        met.append(report(f"{title}, against tensor slices", mine / slices, 1.3))
-        met.append(report(f"{title}, against a DataLoader", mine / usual, None))
-    return met
+        yield Row(
+            f"{title}, time against tensor slices",
+            mine / slices,
+            1.3,
+            figures=f"{mine:.2f} : {slices:.2f} s",
+        )
+        yield Row(
+            f"{title}, time against a DataLoader",
+            mine / usual,
+            None,
+            figures=f"{mine:.2f} : {usual:.2f} s",
+        )
 
 
 def _usual() -> Callable[[torch.Tensor, torch.Tensor], None]:
@@ -120,16 +117,24 @@ def _usual() -> Callable[[torch.Tensor, torch.Tensor], None]:
     return step
 
 
-def load_alone(reader: str, directory: Path) -> None:
-    """Read a channel and print the seconds it took and the bytes at its peak; for `loads`."""
+def alone(work: str, directory: Path) -> None:
+    """Do one thing in a process of its own; print its seconds, and the bytes that it adds at peak.
+
+    The imports come before: they are not what is asked for.
+    """
     before = _peak()
     began = time.perf_counter()
-    if reader == "pandas":
-        pd.read_csv(directory / "data.csv", header=None, dtype=np.float32)
-    else:
-        channel.read(directory)
+    match work:
+        case "pandas":
+            pd.read_csv(directory / "data.csv", header=None, dtype=np.float32)
+        case "read":
+            channel.read(directory)
+        case "job":
+            os.environ["SAGEMAKER_BASE_DIR"] = str(directory)
+            if training.main():
+                sys.exit("the job failed")
     found = {"seconds": time.perf_counter() - began, "bytes": _peak() - before}
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(f"\n{json.dumps(found)}")
 
 
 def _peak() -> int:
@@ -137,113 +142,128 @@ def _peak() -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def loads(scratch: Path) -> list[bool]:
+def _alone(work: str, directory: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training", work, str(directory)]
+    path = os.pathsep.join(map(str, (PROJECT, PROJECT / "container")))
+    printed = subprocess.check_output(command, env={**os.environ, "PYTHONPATH": path})
+    found: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+def loads(scratch: Path) -> Iterator[Row]:
     """Read large channels, in time against pandas and in memory against the table itself."""
-    met = []
     for rows, features in ((10_000_000, 2), (1_000_000, 30)):
-        directory = write(draw(rows, features), scratch / f"{rows}x{features}" / "train")
-        taken: dict[str, list[dict[str, float]]] = {"pandas": [], "ours": []}
-        for _ in range(ROUNDS):
-            for reader, found in taken.items():
-                command = [sys.executable, __file__, "load", reader, str(directory)]
-                found.append(json.loads(subprocess.check_output(command)))
+        root = Paths(scratch / f"{rows}x{features}")
+        directory = write(draw(rows, features), root.channels / "train")
+        runs = [[_alone(work, directory) for work in ("read", "pandas")] for _ in range(ROUNDS)]
         mine, peer = (
-            statistics.median(run["seconds"] for run in taken[reader])
-            for reader in ("ours", "pandas")
+            statistics.median(run["seconds"] for run in column)
+            for column in zip(*runs, strict=True)
         )
-        memory = max(run["bytes"] for run in taken["ours"]) / (4 * rows * (1 + features))
-        title = f"CSV of {rows:,} x {features}"
-        met += [
-            report(f"{title}, time against pandas.read_csv", mine / peer, 1.5),
-            report(f"{title}, peak memory against the table", memory, 2.0),
-        ]
-    return met
+        title = f"{rows:,} x {features}"
+        yield Row(
+            f"CSV of {title}, time against pandas.read_csv",
+            mine / peer,
+            1.5,
+            figures=f"{mine:.2f} : {peer:.2f} s",
+        )
+        yield _memory(f"reading {title}", max(run["bytes"] for run, _ in runs), rows, features)
+        root.hyperparameters.parent.mkdir()
+        root.hyperparameters.write_text('{"epochs": "1", "batch_size": "10000"}')
+        yield _memory(f"a job of {title}", _alone("job", root.root)["bytes"], rows, features)
 
 
-def small_job(scratch: Path) -> list[bool]:
-    """The seed's 450 rows, the whole program, against what importing torch takes."""
-    write(draw(450, 2), scratch / "small" / "input" / "data" / "train")
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(scratch / "small")}
-    commands = (["-m", "simplenet.training"], ["-c", "import torch"])
-    taken = [
-        [
-            seconds(
-                lambda command=command: subprocess.run(  # type: ignore[misc]
-                    [sys.executable, *command],
-                    env=environment,
-                    check=True,
-                    stdout=subprocess.DEVNULL,
-                )
-            )
-            for command in commands
-        ]
-        for _ in range(5)
-    ]
-    mine, torch_alone = (statistics.median(column) for column in zip(*taken, strict=True))
-    return [report("a job of 450 rows, against import torch", mine / torch_alone, 1.6)]
+def _memory(title: str, peak: float, rows: int, features: int) -> Row:
+    table = 4 * rows * (1 + features)
+    return Row(
+        f"{title}, peak memory above the imports against the float32 table",
+        peak / table,
+        2.0,
+        figures=f"{peak / 1e6:.0f} : {table / 1e6:.0f} MB",
+    )
 
 
-def hosts(scratch: Path) -> list[bool]:
+#: Runs inside the image, so that neither side has the start of a container in its time.
+_ALTERNATE = """
+import json, subprocess, sys, time
+taken = []
+for _ in range(7):
+    for command in (["train"], ["python", "-c", "import torch"]):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - began)
+print(json.dumps([taken[::2], taken[1::2]]))
+"""
+
+
+def small_job(scratch: Path) -> Iterator[Row]:
+    """The seed's 450 rows, the whole program, against what importing torch takes in the image."""
+    write(draw(450, 2), Paths(scratch).channels / "train")
+    command = ["docker", "run", "--rm", "--volume", f"{scratch}:/opt/ml", IMAGE]
+    found = subprocess.check_output([*command, "python", "-c", _ALTERNATE])
+    mine, torch_alone = (statistics.median(taken) for taken in json.loads(found))
+    yield Row(
+        "a job of 450 rows in the image, time against import torch",
+        mine / torch_alone,
+        1.6,
+        figures=f"{mine:.2f} : {torch_alone:.2f} s",
+    )
+
+
+def hosts(scratch: Path) -> Iterator[Row]:
     """Two hosts on one core each against one host on one core, in rows a second."""
-    image = os.environ.get("IMAGE", "simplenet-sagemaker")
     table = write(draw(5_000_000, 2), scratch / "rows" / "train")
     network = f"simplenet-bench-{os.getpid()}"
     subprocess.run(["docker", "network", "create", network], check=True, stdout=subprocess.DEVNULL)
     try:
-        taken = [
-            [
-                _speed(image, network, table, scratch / f"{number}-{count}", count)
-                for count in (2, 1)
+        for batch_size, bar in ((500_000, 1.7), (100_000, None)):
+            taken = [
+                [
+                    _speed(network, table, scratch / str(count), count, batch_size)
+                    for count in (2, 1)
+                ]
+                for _ in range(ROUNDS)
             ]
-            for number in range(ROUNDS)
-        ]
+            two, one = (statistics.median(column) for column in zip(*taken, strict=True))
+            yield Row(
+                f"two hosts against one, a core each, 5,000,000 rows, batch {batch_size:,}, speed",
+                two / one,
+                bar,
+                least=True,
+                figures=f"{two:,.0f} : {one:,.0f} rows/s",
+            )
     finally:
         subprocess.run(["docker", "network", "rm", network], check=True, stdout=subprocess.DEVNULL)
-    two, one = (statistics.median(column) for column in zip(*taken, strict=True))
-    return [report("two hosts against one, 5,000,000 rows", two / one, 1.7, least=True)]
 
 
-def _speed(image: str, network: str, table: Path, root: Path, count: int) -> float:
+def _speed(network: str, table: Path, root: Path, count: int, batch_size: int) -> float:
     names = [f"algo-{number}" for number in range(1, count + 1)]
     containers = []
     try:
         for core, name in enumerate(names):
-            paths = Paths(root / name)
-            paths.hyperparameters.parent.mkdir(parents=True)
-            paths.channels.mkdir()
-            settings = {"epochs": "5", "batch_size": "100000"}
+            paths = Paths(root / str(count) / name)
+            paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
+            paths.channels.mkdir(exist_ok=True)
+            settings = {"epochs": "9", "batch_size": str(batch_size)}
             paths.hyperparameters.write_text(json.dumps(settings))
             paths.resource_config.write_text(json.dumps({"current_host": name, "hosts": names}))
             options = ["--network", network, "--network-alias", name, "--cpuset-cpus", str(core)]
             options += ["--volume", f"{paths.root}:/opt/ml"]
             options += ["--volume", f"{table}:/opt/ml/input/data/train:ro"]
-            command = ["docker", "run", "--detach", *options, image, "train"]
+            command = ["docker", "run", "--detach", *options, IMAGE, "train"]
             containers.append(subprocess.check_output(command).decode().strip())
         subprocess.run(["docker", "wait", *containers], check=True, stdout=subprocess.DEVNULL)
-        found = json.loads((Paths(root / names[0]).output_data / "metrics.json").read_bytes())
-        return float(found["rows_per_second"])
+        history = pd.read_csv(Paths(root / str(count) / names[0]).output_data / "history.csv")
+        # The fastest epoch: hosts wait for each other, so that other work on either core would
+        # count twice.
+        return float(history["rows_per_second"].max())
     finally:
         subprocess.run(
             ["docker", "rm", "--force", *containers], check=True, stdout=subprocess.DEVNULL
         )
 
 
-def main() -> int:
-    """Run what is asked for; return the exit code."""
-    match sys.argv[1:]:
-        case ["load", reader, directory]:
-            load_alone(reader, Path(directory))
-            return 0
-        case []:
-            parts: list[Callable[[Path], list[bool]]] = [epochs, loads, small_job]
-        case [name] if name in {"epochs", "loads", "small_job", "hosts"}:
-            parts = [globals()[name]]
-        case _:
-            sys.exit(__doc__)
-    os.environ["PYTHONPATH"] = str(CONTAINER)
-    with tempfile.TemporaryDirectory() as scratch:
-        return int(not all([all(part(Path(scratch))) for part in parts]))  # noqa: C419  # run all
-
+PARTS = {"epochs": epochs, "loads": loads, "small_job": small_job, "hosts": hosts}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    alone(sys.argv[1], Path(sys.argv[2]))

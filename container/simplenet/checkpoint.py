@@ -12,7 +12,7 @@ import logging
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from simplenet.fitting import State
+    from simplenet.state import State
 
 log = logging.getLogger("train")
 
@@ -39,12 +39,21 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used or written; the message says why."""
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was read: what `State.restore` takes."""
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    history: list[dict[str, float]]
+
+
 @dataclass
 class Checkpoints:
     """The checkpoints of one job; without a directory there are none."""
 
     directory: Path | None
-    fingerprint: str  #: what the numbers of a checkpoint depend on: data, settings, hosts
+    fingerprint: dict[str, Any]  #: what its numbers depend on: settings, hosts, data, first weights
     seconds: float = 30.0
     epochs: int = 0
     _written: float = field(default_factory=time.monotonic)
@@ -68,7 +77,7 @@ class Checkpoints:
         tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
         metadata = {
             "format": FORMAT,
-            "fingerprint": self.fingerprint,
+            "fingerprint": json.dumps(self.fingerprint),
             "checksum": str(_checksum(tensors)),
             "history": json.dumps(state.history),
         }
@@ -85,23 +94,19 @@ class Checkpoints:
         self._written = time.monotonic()
         return path
 
-    def resume(self, state: State) -> Path | None:
-        """Bring the state to the newest checkpoint that can be used, and return its path.
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that can be used.
 
         One that cannot is named in the log, and the one before it is tried.
         """
         usable = []
         for path in self._found():
             try:
-                usable.append((path, _read(path, self.fingerprint)))
+                usable.append(_read(path, self.fingerprint))
             except CheckpointError as error:  # noqa: PERF203  # there are few
                 log.warning("%s", error)
-        if not usable:
-            return None
-        newest, (tensors, history) = usable[0]
-        state.restore(tensors, history)
-        self._own = [path for path, _ in reversed(usable)]
-        return newest
+        self._own = [found.path for found in reversed(usable)]
+        return usable[0] if usable else None
 
     def _found(self) -> list[Path]:
         """Return the checkpoints, newest first; markers and temporary names are none."""
@@ -110,7 +115,7 @@ class Checkpoints:
         return sorted(self.directory.glob("checkpoint-*.safetensors"), reverse=True)
 
 
-def _read(path: Path, fingerprint: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+def _read(path: Path, fingerprint: dict[str, Any]) -> Checkpoint:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
@@ -124,11 +129,12 @@ def _read(path: Path, fingerprint: str) -> tuple[dict[str, torch.Tensor], list[d
         )
     if metadata.get("checksum") != str(_checksum(tensors)):
         raise CheckpointError(f"{path} is damaged and is passed over: its checksum is wrong.")
-    if metadata.get("fingerprint") != fingerprint:
+    theirs = json.loads(metadata["fingerprint"])
+    if fingerprint != {name: theirs.get(name) for name in fingerprint}:
         raise CheckpointError(
             f"{path} is of a job with other data, hyperparameters or hosts and is passed over."
         )
-    return tensors, json.loads(metadata["history"])
+    return Checkpoint(path, tensors, json.loads(metadata["history"]))
 
 
 def _checksum(tensors: dict[str, torch.Tensor]) -> int:

@@ -36,14 +36,13 @@ T = TypeVar("T")
 #: https://github.com/aws/sagemaker-training-toolkit/blob/master/src/sagemaker_training/params.py
 PORT = 7777
 
-#: Seconds that the hosts' names and programs may take to appear; SageMaker's DNS "may not be
-#: immediately available", and instances do not start at the same time.
-WAIT = 900
-
 #: Seconds after which a host that answers nothing is taken for lost.
 SILENCE = 50
 
 _POLL = 0.1
+
+# So few are sent to all in half the time that a sum takes, which goes round the hosts twice.
+_FEW_NUMBERS = 1 << 14
 
 
 class ClusterError(ValueError):
@@ -88,8 +87,11 @@ class Cluster:
         """How many hosts there are."""
         return len(self.hosts)
 
-    def connect(self) -> None:
-        """Find the other hosts and join them.
+    def connect(self, wait: float) -> None:
+        """Find the other hosts and join them, within so many seconds.
+
+        SageMaker's DNS "may not be immediately available", and instances do not start at the same
+        time.
 
         Raises:
             ClusterError: if one does not appear in time.
@@ -98,12 +100,12 @@ class Cluster:
             return
         from torch import distributed  # noqa: PLC0415  # time that one host need not spend
 
-        _wait_for_names(self.hosts)
+        _wait_for_names(self.hosts, wait)
         # gloo and nccl take their interface from the environment only.
         if self.interface is not None and self.interface in dict(socket.if_nameindex()).values():
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = self.interface
         if not self.first:
-            _wait_for_port(self.hosts[0])
+            _wait_for_port(self.hosts[0], wait)
         silence = timedelta(seconds=SILENCE)
         try:
             store = distributed.TCPStore(  # type: ignore[attr-defined]  # not in its __all__
@@ -112,11 +114,12 @@ class Cluster:
                 is_master=self.first,
                 timeout=silence,
                 wait_for_workers=False,
+                master_listen_fd=_listen() if self.first else None,
             )
             # Python asks again and again, since a wait inside of the store would not hear SIGTERM.
             store.add("here", 1)
             store.set(f"here-{self.rank}", "yes")
-            limit = time.monotonic() + WAIT
+            limit = time.monotonic() + wait
             while store.add("here", 0) < self.size:
                 if time.monotonic() > limit:
                     missing = [
@@ -124,7 +127,7 @@ class Cluster:
                         for rank, host in enumerate(self.hosts)
                         if not store.check([f"here-{rank}"])
                     ]
-                    raise ClusterError(_absent(missing))
+                    raise ClusterError(_absent(missing, wait))
                 time.sleep(_POLL)
             distributed.init_process_group(
                 "nccl" if self.device.type == "cuda" else "gloo",
@@ -146,15 +149,20 @@ class Cluster:
         distributed.destroy_process_group()
 
     def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace a tensor by its sum over the hosts."""
-        if self.size > 1:
-            from torch import distributed  # noqa: PLC0415
+        """Return the sum of a tensor over the hosts, the same to the bit on each of them."""
+        if self.size == 1:
+            return tensor
+        from torch import distributed  # noqa: PLC0415
 
-            try:
+        try:
+            if tensor.numel() > _FEW_NUMBERS:
                 distributed.all_reduce(tensor)
-            except RuntimeError as error:
-                raise self._lost(error) from None
-        return tensor
+                return tensor
+            parts = [torch.empty_like(tensor) for _ in self.hosts]
+            distributed.all_gather(parts, tensor)
+            return torch.stack(parts).sum(dim=0)
+        except RuntimeError as error:
+            raise self._lost(error) from None
 
     def sum(self, numbers: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums over the hosts of some numbers, in float64."""
@@ -257,30 +265,41 @@ class Cluster:
         )
 
 
-def _wait_for_names(hosts: Iterable[str]) -> None:
+def _wait_for_names(hosts: Iterable[str], wait: float) -> None:
     """Wait until all names resolve: SageMaker's DNS may come later than its containers."""
-    limit = time.monotonic() + WAIT
+    limit = time.monotonic() + wait
     missing = [host for host in hosts if not _address(host)]
     if missing:
-        log.info("waiting up to %s s for the names of %s", WAIT, ", ".join(missing))
+        log.info("waiting up to %g s for the names of %s", wait, ", ".join(missing))
     while missing:
         if time.monotonic() > limit:
-            raise ClusterError(_absent(missing))
+            raise ClusterError(_absent(missing, wait))
         time.sleep(_POLL)
         missing = [host for host in missing if not _address(host)]
 
 
-def _wait_for_port(host: str) -> None:
+def _wait_for_port(host: str, wait: float) -> None:
     """Wait until the first host listens."""
-    limit = time.monotonic() + WAIT
+    limit = time.monotonic() + wait
     while True:
         try:
             with socket.create_connection((host, PORT), timeout=SILENCE):
                 return
         except OSError:
             if time.monotonic() > limit:
-                raise ClusterError(_absent([host])) from None
+                raise ClusterError(_absent([host], wait)) from None
         time.sleep(_POLL)
+
+
+def _listen() -> int:
+    """Return a socket that listens at the port of the job: torch's message names no port."""
+    try:
+        return socket.create_server(("", PORT)).detach()
+    except OSError as error:
+        raise ClusterError(
+            f"Port {PORT}, at which the hosts of a job meet, cannot be used here: "
+            f"{error.strerror}. End what else listens there."
+        ) from None
 
 
 def _address(host: str) -> str | None:
@@ -290,9 +309,9 @@ def _address(host: str) -> str | None:
         return None
 
 
-def _absent(hosts: Iterable[str]) -> str:
+def _absent(hosts: Iterable[str], wait: float) -> str:
     return (
-        f"After {WAIT} s there is still no {' and no '.join(hosts)}; expected all hosts of "
+        f"After {wait:g} s there is still no {' and no '.join(hosts)}; expected all hosts of "
         f"resourceconfig.json to be found by name and to reach each other at port {PORT}. "
         "Look at their logs, and at the security group of the job's VPC."
     )

@@ -49,6 +49,9 @@ class Hyperparameters:
     checkpoint_epochs: int = _knob(
         0, "epochs between two checkpoints; 0 to go by seconds alone", 0, 1_000_000
     )
+    wait_seconds: float = _knob(
+        900.0, "seconds that the other hosts of the job may take to appear", 1.0, 86_400.0
+    )
 
     @classmethod
     def load(cls, path: Path) -> tuple[Hyperparameters, frozenset[str]]:

@@ -8,29 +8,52 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from simplenet import threads
+from simplenet.cluster import Cluster
 from simplenet.model import SCORE_FLOATS
+from simplenet.stop import Stop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simplenet.channel import Channel
-    from simplenet.cluster import Cluster
     from simplenet.model import SimpleNet
 
 _SEARCHED = 1 << 20
 
 
 def evaluate(
-    net: SimpleNet, data: Channel, cluster: Cluster, positive_weight: float = 1.0
+    net: SimpleNet,
+    data: Channel,
+    positive_weight: float = 1.0,
+    cluster: Cluster | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, float]:
-    """Return loss, accuracy and, where both classes are there, roc_auc over all hosts' rows."""
+    """Return loss, accuracy and, where both classes are there, roc_auc over all hosts' rows.
+
+    Raises:
+        Stopped: as soon as one of the hosts is asked to stop.
+    """
+    cluster, stop = cluster or Cluster(), stop or Stop()
     rows = cluster.part(data)
+    loss, scores = cluster.together(lambda: _score(net, rows, positive_weight, stop), stop)
+    scores, labels = cluster.gather(scores), cluster.gather(rows[:, 0] > 0)
+    found = {"loss": float(cluster.sum([loss])[0]) / len(labels)}
+    return found | cluster.together(lambda: _compare(scores, labels), stop)
+
+
+def _score(
+    net: SimpleNet, rows: NDArray[np.float32], positive_weight: float, stop: Stop
+) -> tuple[float, NDArray[np.float32]]:
+    """Return the sum of the rows' losses, and their scores: (rows,)."""
     step = max(1, SCORE_FLOATS // net.hidden_dim)
     scores = np.empty(len(rows), dtype=np.float32)
     loss = 0.0
     weight = None if positive_weight == 1 else torch.tensor(positive_weight, device=net.mean.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), threads.limited(len(rows) * net.hidden_dim):
         for first in range(0, len(rows), step):
+            if stop.requested:
+                break  # nobody wants the result any more, and a thread must not outlive the job
             batch = torch.from_numpy(rows[first : first + step]).to(net.mean.device)
             logits = net.logits(net.standardise(batch[:, 1:]))
             loss += float(
@@ -39,12 +62,12 @@ def evaluate(
                 ).sum(dtype=torch.float64)
             )
             scores[first : first + step] = torch.sigmoid(logits).cpu()
-    labels = cluster.gather(rows[:, 0] > 0)
-    scores = cluster.gather(scores)
-    found = {
-        "loss": float(cluster.sum([loss])[0]) / len(labels),
-        "accuracy": float(np.mean((scores > 0.5) == labels)),  # noqa: PLR2004
-    }
+    return loss, scores
+
+
+def _compare(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> dict[str, float]:
+    """Return what the scores are worth as guesses of the labels."""
+    found = {"accuracy": float(np.mean((scores > 0.5) == labels))}  # noqa: PLR2004
     area = roc_auc(scores, labels)
     return found if area is None else {**found, "roc_auc": area}
 
@@ -57,9 +80,11 @@ def roc_auc(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> float | N
     >>> roc_auc(np.float32([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
     0.875
     """
-    zeros, ones = np.sort(scores[~labels]), np.sort(scores[labels])
+    zeros, ones = scores[~labels], scores[labels]
     if not len(zeros) or not len(ones):
         return None
+    zeros.sort()
+    ones.sort()
     # Twice the number of pairs in order: whole numbers, so no rounding before the division. In
     # parts, since for each row searchsorted gives 8 bytes.
     twice = 0

@@ -10,7 +10,7 @@ import sys
 
 from simplenet.atomic import replacing
 from simplenet.paths import Paths
-from simplenet.stop import Stop, Stopped
+from simplenet.stop import Stop
 
 log = logging.getLogger("train")
 
@@ -25,12 +25,10 @@ def main() -> int:
     stop = Stop()
     stop.listen()
     paths = Paths.from_environment()
-    try:
-        with stop.interrupts():
-            from simplenet import job  # noqa: PLC0415  # over a second, for torch is in it
-    except Stopped:
-        log.info("SIGTERM: stopped before the job began; there is no model yet.")
-        return 0
+    # Over a second, for torch is in it; a SIGTERM that comes now is answered by the job, which may
+    # have a checkpoint to make a model of.
+    from simplenet import job  # noqa: PLC0415
+
     try:
         job.train(paths, stop)
     except job.REFUSALS as error:

@@ -43,7 +43,7 @@ def test_every_file_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
 
 
 def test_hidden_and_marker_files_are_no_data(tmp_path: Path) -> None:
-    """What S3, Spark and SageMaker leave beside the data is not read."""
+    """What S3, Spark and SageMaker leave beside the data is not read (T26)."""
     directory = write(
         tmp_path / "train",
         {
@@ -97,8 +97,15 @@ def test_a_fault_in_the_tenth_file_of_ten_is_found_there(tmp_path: Path) -> None
         channel.read(directory)
 
 
+def test_a_fault_in_the_millionth_line_is_found_there(tmp_path: Path) -> None:
+    """However far into a file it is."""
+    directory = write(tmp_path / "train", {"a.csv": b"1,2\n" * 999_999 + b"1,x\n1,2\n"})
+    with pytest.raises(TableError, match=r"train/a.csv, line 1000000, column 2 is 'x'"):
+        channel.read(directory)
+
+
 def test_the_first_channel_that_there_is_is_found(tmp_path: Path) -> None:
-    """`fit("s3://...")` names the channel `training`; SageMaker's own algorithms, `train` (T31)."""
+    """`fit("s3://...")` names it `training`; SageMaker's own algorithms, `train` (T31, X19)."""
     write(tmp_path, {"training/a.csv": b"1,2", "other/a.csv": b""})
 
     assert tmp_path / "training" == channel.find(tmp_path, "train", "training")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
+import shutil
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,9 @@ import torch
 from simplenet import fitting, job
 from simplenet.channel import Channel
 from simplenet.checkpoint import Checkpoints
-from simplenet.fitting import State
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import SimpleNet
+from simplenet.state import State
 from simplenet.stop import Stop, Stopped
 from sklearn.metrics import roc_auc_score
 
@@ -126,6 +128,25 @@ def test_a_rare_class_can_be_given_more_weight(moon_rows: np.ndarray) -> None:
     assert found[1] > found[0]
 
 
+@pytest.mark.parametrize("mode", ["File", "FastFile"])
+def test_what_sagemaker_adds_to_its_files_does_not_matter(
+    train: Callable[..., int], split: Paths, mode: str
+) -> None:
+    """FastFile mode is a directory too (T21, T27), `ContentType` may be missing (T20), and other
+    keys (T24), files and directories (T25) are not this program's.
+    """
+    channels = {"train": {"TrainingInputMode": mode, "RecordWrapperType": "None"}}
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "ethwe"}
+    groups = [{"instance_group_name": "one", "instance_type": "ml.c4.xlarge", "hosts": ["algo-1"]}]
+    more = {"current_instance_type": "ml.c4.xlarge", "instance_groups": groups}
+    split.input_data_config.write_text(json.dumps(channels))
+    split.resource_config.write_text(json.dumps(hosts | more))
+    (split.hyperparameters.parent / "debughookconfig.json").write_text("no JSON")
+    (split.root / "errors").mkdir()
+
+    assert 0 == train(epochs=1)
+
+
 def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths) -> None:
     """With the cure, before anything waits for a pipe (T28)."""
     split.input_data_config.write_text(json.dumps({"train": {"TrainingInputMode": "Pipe"}}))
@@ -153,11 +174,12 @@ class StopAfter(Stop):
             self._looks = 0
 
 
-@pytest.mark.parametrize("looks", [10, 60, 100, 200])
+# The first epoch's rows are looked at 29 times, its validation 34 to 37.
+@pytest.mark.parametrize("looks", [10, 34, 36, 60, 100, 200])
 def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     split: Paths, looks: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To the bit, wherever it was stopped, within an epoch too (T8, T39)."""
+    """To the bit, wherever it was stopped, within an epoch or its validation too (T8, T39)."""
     caplog.set_level("INFO")
     split.hyperparameters.write_text(json.dumps({"epochs": "8", "patience": "6"}))
     job.train(split, Stop())
@@ -188,6 +210,67 @@ def test_a_stop_before_training_leaves_everything_as_it_was(
     assert [] == list(split.model.iterdir())
 
 
+def test_a_stop_during_the_final_evaluation_does_not_wait_for_it(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model is saved by then; its metrics are those of its epoch (T8)."""
+    caplog.set_level("INFO")
+    stop = Stop()
+
+    class StopWhenSaved(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("model saved as"):
+                stop.request()
+
+    handler = StopWhenSaved()
+    logging.getLogger("train").addHandler(handler)
+    try:
+        job.train(split, stop)
+    finally:
+        logging.getLogger("train").removeHandler(handler)
+
+    assert "SIGTERM: stopped while the model, which is complete, was evaluated." in caplog.text
+    assert "final:" not in caplog.text
+    assert 2 == SimpleNet.load(split.model_file).input_dim
+    assert "validation_loss" in json.loads((split.output_data / "metrics.json").read_text())
+
+
+def test_a_stop_before_a_resumed_job_goes_on_leaves_the_best_model_so_far(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That of the newest checkpoint that can be used, with its metrics (T8, T39)."""
+    caplog.set_level("INFO")
+    older, newest = checkpointed(split)
+    whole = weights(split)
+    final = json.loads((split.output_data / "metrics.json").read_text())
+    shutil.rmtree(split.output_data)
+    split.model_file.unlink()
+    older.write_bytes(newest.read_bytes())
+    newest.write_bytes(b"")
+    stop = Stop()
+    stop.request()
+    job.train(split, stop)
+
+    assert f"SIGTERM: stopped before training went on from {older.name}." in caplog.text
+    assert same(whole, weights(split))
+    kept = json.loads((split.output_data / "metrics.json").read_text())
+    assert final["validation_loss"] == kept["validation_loss"]
+
+
+def test_a_stop_before_training_takes_nothing_from_the_checkpoint_of_another_job(
+    split: Paths,
+) -> None:
+    """One with other hyperparameters, as far as can be told before the data is read (T39)."""
+    checkpointed(split)
+    split.model_file.unlink()
+    split.hyperparameters.write_text(json.dumps({"epochs": "5"}))
+    stop = Stop()
+    stop.request()
+    job.train(split, stop)
+
+    assert not split.model_file.exists()
+
+
 def test_a_stop_interrupts_only_what_may_be_interrupted() -> None:
     """Elsewhere it is remembered, so that nothing is half done."""
     stop = Stop()
@@ -207,20 +290,21 @@ def checkpointed(paths: Paths, **more: str) -> list[Path]:
 
 
 def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
-    """Under their final names alone (T37, T38)."""
+    """Under their final names alone (T37, T38), and nowhere else (X32)."""
     checkpointed(split)
 
     assert [
         "checkpoint-0000003-0000000000.safetensors",
         "checkpoint-0000004-0000000000.safetensors",
     ] == sorted(path.name for path in split.checkpoints.iterdir())
+    assert [split.model_file] == list(split.model.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "pickle"])
 def test_of_a_damaged_checkpoint_the_one_before_is_used(
     split: Paths, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is named in the log, and the result is the same as ever."""
+    """It is named in the log, and the result is as ever; markers are no checkpoints (X42)."""
     caplog.set_level("INFO")
     older, newest = checkpointed(split)
     whole = weights(split)
@@ -258,10 +342,21 @@ def test_the_checkpoint_of_another_job_is_passed_over(
         assert set(before) < set(after)
 
 
+def test_knobs_that_change_no_number_change_no_checkpoint(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job may be restarted with more patience for its hosts, or with other checkpoints (T39)."""
+    caplog.set_level("INFO")
+    newest = checkpointed(split)[-1]
+    checkpointed(split, wait_seconds="60", checkpoint_epochs="2", checkpoint_seconds="3")
+
+    assert f"going on from {newest.name}" in caplog.text
+
+
 def test_weights_that_are_no_numbers_are_not_checkpointed(tmp_path: Path) -> None:
     """The last good checkpoint stays the last."""
     state = State(SimpleNet(2))
-    checkpoints = Checkpoints(tmp_path, "same")
+    checkpoints = Checkpoints(tmp_path, {})
     assert checkpoints.write(state) is not None
     with torch.no_grad():
         state.weights[0][0, 0] = float("nan")

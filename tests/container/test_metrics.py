@@ -24,7 +24,7 @@ def test_the_area_under_the_roc_curve_is_scikit_learns(rows: list[tuple[int, boo
 
 
 def test_a_line_of_metrics_is_what_a_metric_definition_finds() -> None:
-    """`name=value;`, plain decimals, no tabs (T47)."""
+    """`name=value;`, plain decimals, no tabs (T47, X35)."""
     line = metrics.line({"epoch": 3, "train_loss": 1e-9, "rows_per_second": 12345.6})
 
     assert line == "epoch=3; train_loss=0.000000; rows_per_second=12346;"

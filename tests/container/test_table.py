@@ -34,7 +34,7 @@ def read(text: bytes, columns: int | None = None) -> np.ndarray:
     ids=["lf", "no-end", "crlf", "cr", "bom", "blank-end", "quotes", "spellings"],
 )
 def test_every_usual_spelling_of_a_table_reads_the_same(text: bytes) -> None:
-    """Line ends, byte-order mark, blanks at the end, quotes and exponents make no difference."""
+    """Line ends, byte-order mark, blanks at the end, quotes and exponents (X21) do not matter."""
     assert [[1.0, 2.0], [3.0, 40.0]] == read(text).tolist()
 
 

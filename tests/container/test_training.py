@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from simplenet import fitting, job
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import ModelError, SimpleNet
+from simplenet.state import State
 from simplenet.stop import Stop
 from sklearn.datasets import load_breast_cancer, make_moons
 
@@ -27,7 +29,7 @@ def fitted(rows: np.ndarray, **hyperparameters: int) -> SimpleNet:
     """Fit a network to rows with the label first; what is not given has its default."""
     data = Channel("train", 1, 0, rows.astype(np.float32))
     settings = Hyperparameters(**hyperparameters)
-    state = fitting.State(fitting.prepare(data, settings))
+    state = State(fitting.prepare(data, settings))
     for _ in fitting.fit(state, data, settings):
         pass
     return state.result()
@@ -69,10 +71,36 @@ def test_the_same_seed_and_data_give_the_same_weights(moon_rows: np.ndarray) -> 
     assert not first.fc1.weight.equal(other.fc1.weight)
 
 
+def test_a_large_batch_is_taken_in_parts(
+    moon_rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which changes no more than the rounding of its sums."""
+    whole = fitted(moon_rows, batch_size=100, epochs=5)
+    monkeypatch.setattr(fitting, "_UNITS_AT_A_TIME", 7 * whole.hidden_dim)
+    parts = fitted(moon_rows, batch_size=100, epochs=5)
+
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(weight, parts.state_dict()[name], atol=1e-4, rtol=1e-4)
+
+
+def test_training_leaves_as_many_threads_as_there_were(moon_rows: np.ndarray) -> None:
+    """One is enough for small batches; what comes after may need more (X15)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        fitted(moon_rows, epochs=1)
+        assert 3 == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_job_leaves_one_model_and_says_what_it_did(
     train: Callable[..., int], paths: Paths, moon_rows: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what was understood, then a line of metrics an epoch; the model is one file."""
+    """The log says what was understood, then a line of metrics an epoch; the model is one file.
+
+    Without CUDA the CPU computes (T49).
+    """
     np.savetxt(paths.channels / "train" / "train.csv", moon_rows, delimiter=",")
     caplog.set_level("INFO")
     code = train(epochs=3, input_dim=2)
@@ -84,6 +112,7 @@ def test_a_job_leaves_one_model_and_says_what_it_did(
     assert "hyperparameter epochs = 3 (given)" in log
     assert "hyperparameter hidden_dim = 20 (default)" in log
     assert "450 rows of a label and 2 features" in log
+    assert "device cpu; threads: 1 for a batch, at most " in log
     metrics = [line for line in log.splitlines() if line.startswith("epoch=")]
     assert 3 == len(metrics)
     for number, line in enumerate(metrics, 1):
@@ -97,7 +126,7 @@ def test_a_job_leaves_one_model_and_says_what_it_did(
 def test_the_channel_may_be_called_training(
     train: Callable[..., int], paths: Paths, moon_rows: np.ndarray
 ) -> None:
-    """`fit("s3://bucket/prefix")` names it so (T31)."""
+    """`fit("s3://bucket/prefix")` names it so (T31, X19)."""
     (paths.channels / "train").rename(paths.channels / "training")
     np.savetxt(paths.channels / "training" / "train.csv", moon_rows, delimiter=",")
 
@@ -141,7 +170,9 @@ GOOD = b"0,1,2\n1,3,4\n"
 def test_bad_data_fails_the_job_with_a_sentence(
     train: Callable[..., int], paths: Paths, csv: dict[str, bytes] | None, sentence: str
 ) -> None:
-    """Exit code 1, one sentence in the failure file, and not even half a model (T10, T12)."""
+    """Exit code 1 (T10, T11), one sentence in the failure file (T12), and not even half a model; a
+    missing channel (T22) and a header (X20) are named as such.
+    """
     if csv is None:
         (paths.channels / "train").rmdir()
     for name, content in (csv or {}).items():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from simplenet.model import SimpleNet
+from simplenet.paths import Paths
 
 from tests import engine
 
@@ -31,15 +31,16 @@ def train(image: str, opt_ml: OptMl, *flags: str) -> subprocess.CompletedProcess
     "flags",
     [
         pytest.param((), id="root"),
-        pytest.param((*engine.HARDENED, "--network", "none"), id="hardened"),
+        pytest.param((*engine.HARDENED, "--network", "none", "--shm-size", "64k"), id="hardened"),
         pytest.param(("--read-only", "--network", "none", "--cap-drop", "ALL"), id="root-hardened"),
     ],
 )
 def test_a_job_leaves_a_model(
     image: str, opt_ml: OptMl, moons: Moons, flags: tuple[str, ...]
 ) -> None:
-    """Root or any user, without network, capabilities or a writable image (T10, T33, H50): exit
-    code 0, the model at the root of what is packed (T34), and a metric line an epoch on stdout.
+    """Root (T56) or any user, without network, capabilities, shared memory (X16), a writable image
+    (T10, T33, H50) or any variable of SageMaker's or AWS's (T44, T45, X46): exit code 0, the model
+    at the root of what is packed (T34, X31), and a metric line an epoch on stdout.
     """
     opt_ml.settings(input_dim=2, hidden_dim=20, output_dim=1, epochs=80)
     job = train(image, opt_ml, *flags)
@@ -47,6 +48,7 @@ def test_a_job_leaves_a_model(
     assert 0 == job.returncode, job.stdout + job.stderr
     assert ["model.safetensors"] == opt_ml.models
     assert not opt_ml.failure.exists()
+    assert (Paths(opt_ml.root).output_data / "metrics.json").is_file()
     assert list(map(str, range(1, 81))) == METRICS.findall(job.stdout)
     scores = SimpleNet.load(opt_ml.root / "model" / "model.safetensors").score(
         moons.test_features.astype("float32")
@@ -129,18 +131,81 @@ def assert_refused(job: subprocess.CompletedProcess[str], opt_ml: OptMl, named: 
     assert [] == opt_ml.models
 
 
-def test_sigterm_stops_the_job_with_a_model(image: str, opt_ml: OptMl) -> None:
-    """StopTrainingJob is `docker stop -t 120` (T8): as PID 1 (T4) the program hears it, keeps what
-    has been learnt and exits with 0.
+def stop(name: str) -> str:
+    """Stop a container as StopTrainingJob does (T8), in 5 s instead of 120; return what it wrote.
+
+    SIGKILL would have made its exit code 137.
+    """
+    engine.docker("stop", "--time", "5", name)
+    assert "0" == engine.docker("inspect", "--format", "{{.State.ExitCode}}", name)
+    return engine.logs(name)
+
+
+def input_dim(opt_ml: OptMl) -> int:
+    """Load the model that a job left; return how many features it wants."""
+    return SimpleNet.load(Paths(opt_ml.root).model_file).input_dim
+
+
+def test_sigterm_ends_the_job_with_a_model_and_a_checkpoint(image: str, opt_ml: OptMl) -> None:
+    """As PID 1 (T3, T4) the program hears it, keeps what has been learnt, and exits with 0 (T8,
+    T55, X24). Its log is there while it runs (T46, X17).
     """
     opt_ml.settings(epochs=1_000_000)
+    checkpoints = Paths(opt_ml.root).checkpoints
+    checkpoints.mkdir()
     with engine.container("--volume", f"{opt_ml.root}:/opt/ml", image, "train") as name:
         engine.wait_until(lambda: METRICS.search(engine.logs(name)), "an epoch is over")
         program = engine.docker("exec", name, "cat", "/proc/1/cmdline")
-        engine.docker("stop", "--time", "120", name)
-        code = engine.docker("inspect", "--format", "{{.State.ExitCode}}", name)
+        log = stop(name)
 
     assert program.startswith("python\0")
-    assert "0" == code, f"{signal.SIGKILL + 128} is SIGKILL"
+    assert "SIGTERM: stopped early; the best model so far is kept." in log
     assert ["model.safetensors"] == opt_ml.models
-    assert 2 == SimpleNet.load(opt_ml.root / "model" / "model.safetensors").input_dim
+    assert 2 == input_dim(opt_ml)
+    assert 1 == len(list(checkpoints.iterdir()))
+
+
+def test_sigterm_is_heard_while_the_program_still_loads(image: str, opt_ml: OptMl) -> None:
+    """Even one that came before Python could hear it (T4, T8)."""
+    script = "kill -TERM $$ & exec env --block-signal=TERM sh -c 'wait; exec train'"
+    flags = ("--volume", f"{opt_ml.root}:/opt/ml", image)
+    job = engine.run(*flags, "env", "--block-signal=TERM", "sh", "-c", script)
+
+    assert 0 == job.returncode, job.stdout + job.stderr
+    assert "SIGTERM: stopped before training began" in job.stdout
+
+
+def read_for_ever(opt_ml: OptMl) -> None:
+    """Give a job a file that never ends: it stands for one that takes long to read."""
+    with (opt_ml.channel / "train.csv").open("wb") as file:
+        file.truncate(1 << 40)  # a hole: nothing on the disk, and no line end ever
+
+
+def test_sigterm_is_heard_while_data_is_read(image: str, opt_ml: OptMl) -> None:
+    """At once, not after the data (T8); there is no model yet."""
+    read_for_ever(opt_ml)
+    with engine.container("--volume", f"{opt_ml.root}:/opt/ml", image, "train") as name:
+        engine.wait_until(lambda: "device" in engine.logs(name), "the data is read")
+        log = stop(name)
+
+    assert "SIGTERM: stopped before training began; there is no model yet." in log
+    assert [] == opt_ml.models
+
+
+def test_a_resumed_job_that_is_stopped_while_it_reads_leaves_its_model(
+    image: str, opt_ml: OptMl
+) -> None:
+    """The best so far, as its checkpoint has it (T8, T39): a spot instance may be lost twice."""
+    opt_ml.settings(checkpoint_epochs=1)
+    Paths(opt_ml.root).checkpoints.mkdir()
+    assert 0 == train(image, opt_ml).returncode
+    best = SimpleNet.load(Paths(opt_ml.root).model_file).state_dict()
+    Paths(opt_ml.root).model_file.unlink()
+    read_for_ever(opt_ml)
+    with engine.container("--volume", f"{opt_ml.root}:/opt/ml", image, "train") as name:
+        engine.wait_until(lambda: "device" in engine.logs(name), "the data is read")
+        log = stop(name)
+
+    assert "SIGTERM: stopped before training went on from checkpoint-0000080-" in log
+    kept = SimpleNet.load(Paths(opt_ml.root).model_file).state_dict()
+    assert [] == [name for name, weight in best.items() if not weight.equal(kept[name])]
