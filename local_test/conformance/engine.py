@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
@@ -47,18 +46,6 @@ class Engine:
 
     def __init__(self) -> None:
         self._label = f"conformance.run={uuid.uuid4().hex}"
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with _undisturbed():
-            self._remove_all()
 
     def ask(self, *arguments: str, data: bytes | None = None) -> bytes:
         """Run the Docker client to its end; return what it prints.
@@ -111,17 +98,19 @@ class Engine:
             self.ask("network", "create", "--label", self._label, *flags, name)
         return name
 
-    def _remove_all(self) -> None:
+    def remove_all(self) -> None:
+        """Remove all that the run made; nothing interrupts this."""
         ours = ("--quiet", "--filter", f"label={self._label}")
-        for list_them, remove in (
-            (("ps", "--all"), ("rm", "--force", "--volumes")),
-            (("network", "ls"), ("network", "rm")),
-            (("volume", "ls"), ("volume", "rm", "--force")),
-        ):
-            with suppress(EngineError):
-                names = self.ask(*list_them, *ours).decode().split()
-                if names:
-                    self.ask(*remove, *names)
+        with _undisturbed():
+            for list_them, remove in (
+                (("ps", "--all"), ("rm", "--force", "--volumes")),
+                (("network", "ls"), ("network", "rm")),
+                (("volume", "ls"), ("volume", "rm", "--force")),
+            ):
+                with suppress(EngineError):
+                    names = self.ask(*list_them, *ours).decode().split()
+                    if names:
+                        self.ask(*remove, *names)
 
 
 def mount(volume: str, target: str, *, read_only: bool = False) -> tuple[str, str]:

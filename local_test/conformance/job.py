@@ -71,17 +71,17 @@ class Job:
         self, engine: Engine, image: str, request: Request, options: tuple[str, ...] = ()
     ) -> None:
         given = engine.volume(image, request.input())
-        mounts = mount(given, "/opt/ml/input", read_only=True)
+        mounts = [*mount(given, "/opt/ml/input", read_only=True)]
         for name, directories in (
             ("model", (".",)),
             ("output", (".", "data")),
             ("checkpoints", (".",)),
         ):
             mounts += mount(engine.volume(image, pack({}, directories)), f"/opt/ml/{name}")
-        environment = ("--env", "TRAINING_JOB_NAME=conformance")
-        environment += ("--env", "TRAINING_JOB_ARN=arn:aws:sagemaker:eu-west-1:0:training-job/c")
+        arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/conformance"
+        named = ("--env", "TRAINING_JOB_NAME=conformance", "--env", f"TRAINING_JOB_ARN={arn}")
         self.container = engine.create(
-            image, "train", options=(*mounts, *environment, "--hostname", request.host, *options)
+            image, "train", options=(*mounts, *named, "--hostname", request.host, *options)
         )
         self._started = 0.0
         self._refusal = ""

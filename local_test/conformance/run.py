@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance.archive import pack
 from conformance.description import Description
@@ -80,7 +80,7 @@ class Run:
     def __init__(self, engine: Engine, given: Given) -> None:
         self.engine = engine
         self.given = given
-        self.made: dict[str, object] = {}
+        self.made: dict[str, Any] = {}
 
     # --- the image ---------------------------------------------------------------------------
 
