@@ -36,13 +36,13 @@ def main() -> int:
     """Check the image that the command line names; return the exit code."""
     parser = _parser()
     given = _given(parser, arguments := parser.parse_args())
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _give_up)
     subjects = rules(given.only)
     terminal = Terminal(sys.stdout, len(subjects))
     began = time.monotonic()
     verdicts = []
     try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _give_up)
         with closing(check(given, subjects, terminal.trying)) as found:  # type: ignore[type-var]
             for verdict in found:
                 terminal.show(verdict)
@@ -96,6 +96,9 @@ def _given(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Gi
     channel, payload = arguments.train, arguments.payload
     if channel and not (channel.is_dir() and any(channel.iterdir())):
         parser.error(f"--train {channel} is no directory with files")
+    for report in (arguments.json, arguments.junit):
+        if report and not report.absolute().parent.is_dir():
+            parser.error(f"{report} cannot be written: make its directory first")
     try:
         return Given(
             image=arguments.image,

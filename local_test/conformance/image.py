@@ -6,13 +6,11 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from conformance.finding import Finding, failed, not_applicable, passed
+from conformance.finding import Finding, failed, not_applicable, passed, warned
 from conformance.rule import rule
 
 if TYPE_CHECKING:
     from conformance.run import Run
-
-_ANYBODY_EXECUTES = 0o001
 
 
 @rule("I8", "X26", observes="image")
@@ -34,9 +32,11 @@ def programs(run: Run) -> Finding:
         return passed(f"the entry point is {run.image.entry_point}")
     found = {name: run.image.program(name) for name in ("train", "serve")}
     there = {name: file for name, file in found.items() if file is not None}
-    if not there:
+    only = run.given.only
+    if not there or (only and ("train" if only == "train" else "serve") not in there):
+        missing = [name for name in found if name not in there]
         return failed(
-            "no program `train` or `serve` is on PATH, and there is no entry point",
+            f"no program {' or '.join(missing)} is on PATH, and there is no entry point",
             "Copy the program to a directory that ENV PATH names, outside of /opt/ml.",
         )
     idle = [name for name, file in there.items() if file.isfile() and not file.mode & 0o111]
@@ -59,6 +59,29 @@ def entry_point_form(run: Run) -> Finding:
             'Write it as a list: ENTRYPOINT ["python", "/opt/program/main.py"].',
         )
     return passed(f"the entry point is {entry_point}")
+
+
+@rule("I3", "H42", observes="image")
+def size(run: Run) -> Finding:
+    """The image has no more than the 10 GB that a serverless endpoint takes."""
+    found = f"{run.image.facts['Size'] / 1e9:.2f} GB"
+    if run.image.facts["Size"] <= run.given.limits.image_bytes:
+        return passed(found)
+    return warned(
+        found, "Leave out what is not used at run time; only other endpoints take larger images."
+    )
+
+
+@rule("X3", observes="files")
+def unix_line_ends(run: Run) -> Finding:
+    """No script of the image begins with a line that ends as on Windows."""
+    found = [file.path for file in run.files if file.first_line.endswith(b"\r")]
+    if found:
+        return failed(
+            f"{len(found)} scripts, such as {found[0]}",
+            "Put `* text eol=lf` into .gitattributes, or `sed -i 's/\\r$//'` into the Dockerfile.",
+        )
+    return passed("no script has")
 
 
 @rule("T7", observes="image")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from conformance import layers
 from conformance.archive import pack
 from conformance.description import Description
 from conformance.engine import mount
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.engine import Engine
+    from conformance.layers import File
 
 T = TypeVar("T")
 
@@ -52,8 +54,9 @@ class shared(Generic[T]):  # noqa: N801 - a decorator, like functools.cached_pro
 
 @dataclass(frozen=True)
 class Limits:
-    """How long the run waits, in seconds; the service's own where it has one."""
+    """How long the run waits, in seconds, and other limits; the service's own where it has one."""
 
+    image_bytes: int = 10_000_000_000  #: of a serverless endpoint's image (H42)
     job: float = 3600
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
@@ -88,6 +91,11 @@ class Run:
     def image(self) -> Description:
         """The image at rest."""
         return Description(self.engine, self.given.image)
+
+    @shared
+    def files(self) -> list[File]:
+        """Every file of every layer, those that a later layer hides as well, the lowest first."""
+        return list(layers.files(self.given.image))
 
     @shared
     def trains(self) -> bool:
@@ -176,7 +184,12 @@ class Run:
 
     @contextmanager
     def serving(self, *options: str, inside: int = 8080) -> Iterator[Server]:
-        """Give a server of the rule's own, started, healthy or not; remove it in the end."""
+        """Give a server of the rule's own, started, healthy or not; remove it in the end.
+
+        Raises:
+            BlockedError: if the ordinary server is not healthy: then nothing is learnt of this one.
+        """
+        _ = self.server
         server = self._server(*options, inside=inside)
         try:
             yield server
@@ -196,6 +209,7 @@ class Run:
     @shared
     def batch(self) -> Server:
         """A healthy server, as a batch transform job has it."""
+        _ = self.server
         return _healthy(self._server("--env", "SAGEMAKER_BATCH=true"))
 
     @shared

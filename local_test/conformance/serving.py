@@ -21,7 +21,8 @@ def starts(run: Run) -> Finding:
         return passed(f"after {run.started.seconds:.1f} s")
     return failed(
         run.started.end,
-        "Listen on 0.0.0.0:8080, and answer GET /ping with 200 once the model is loaded.",
+        "Listen on 0.0.0.0:8080, and answer GET /ping with 200 once the model is loaded. "
+        "If the image only trains, check it with --only train.",
     )
 
 
@@ -63,7 +64,6 @@ def binds_to_the_given_port(run: Run) -> Finding:
     """With the label accept-bind-to-port, the server listens where SAGEMAKER_BIND_TO_PORT says."""
     if not run.image.claims("accept-bind-to-port"):
         return not_applicable("the image does not claim the capability accept-bind-to-port")
-    _ = run.server
     with run.serving("--env", "SAGEMAKER_BIND_TO_PORT=21000", inside=21000) as server:
         if server.healthy:
             return passed("it listens on port 21000 when asked to")
@@ -76,7 +76,6 @@ def binds_to_the_given_port(run: Run) -> Finding:
 @rule("H2", "H3")
 def ends_on_sigterm(run: Run) -> Finding:
     """A server that is stopped ends by itself before SIGKILL comes, 30 s after SIGTERM."""
-    _ = run.server
     with run.serving() as server:
         server.container.signal("TERM")
         code = server.container.wait(run.given.limits.serve_stop)

@@ -97,6 +97,8 @@ def hears_sigterm(run: Run) -> Finding:
 @rule("T8", observes="stopped")
 def stops_with_a_model(run: Run) -> Finding:
     """A job that is stopped keeps what it has learnt."""
+    if run.stopped.exit_code is None:
+        return not_applicable("it was killed")
     if run.stopped.model:
         return passed(f"it left {', '.join(run.stopped.model)}")
     return warned(
