@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -64,12 +63,15 @@ def files(image: str) -> Iterator[File]:
 
 def _layer(content: IO[bytes]) -> Iterator[File]:
     """Yield the files of a layer; of what is no archive, a configuration, nothing."""
-    with suppress(tarfile.ReadError):
-        with tarfile.open(fileobj=content, mode="r|*", bufsize=1 << 20) as layer:
-            for member in layer:
-                if member.isfile():
-                    path = "/" + member.name.removeprefix("./")
-                    yield File(0, path, member.size, member.mode, _first_line(layer, member))
+    try:
+        layer = tarfile.open(fileobj=content, mode="r|*", bufsize=1 << 20)  # noqa: SIM115 - below
+    except tarfile.ReadError:
+        return
+    with layer:
+        for member in layer:
+            if member.isfile():
+                path = "/" + member.name.removeprefix("./")
+                yield File(0, path, member.size, member.mode, _first_line(layer, member))
 
 
 def _first_line(layer: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

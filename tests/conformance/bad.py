@@ -29,13 +29,14 @@ class Bad:
     train: tuple[str, str] | None = None  #: a text of train.py, and what replaces it
     serve: tuple[str, str] | None = None
     dockerfile: str = ""  #: more lines
+    scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
     limits: Limits = PATIENT
 
 
 BAD = [
     # --- image ---
-    Bad("image.architecture", "linux/arm64", config={"architecture": "arm64"}),
+    Bad("image.architecture", "linux/arm64", config={"architecture": "arm64"}, scratch=True),
     Bad("image.programs", "no program", dockerfile="ENV PATH=/usr/local/bin:/usr/bin:/bin"),
     Bad(
         "image.programs",
@@ -44,7 +45,10 @@ BAD = [
     ),
     Bad("image.size", "GB", limits=Limits(image_bytes=1)),
     Bad(
-        "image.unix_line_ends", "/usr/bin/x", dockerfile=r"RUN printf '#!/bin/sh\r\n' > /usr/bin/x"
+        "image.unix_line_ends",
+        "/bin/train",
+        train=("python -u\n", "python -u\r\n"),
+        scratch=True,
     ),
     Bad("image.entry_point_form", "is a shell", dockerfile="ENTRYPOINT exec train"),
     Bad(

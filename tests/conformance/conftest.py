@@ -60,7 +60,7 @@ def bad_image(good_image: str, tmp_path: Path) -> Iterator[Callable[[Bad], str]]
                 lines.append(f"COPY {program} /opt/program/{program}")
             (tmp_path / program).write_text(text, "utf-8")
             (tmp_path / program).chmod(0o755)
-        if bad.config:
+        if bad.scratch:
             lines = ["FROM scratch", "COPY train serve /bin/"]
         (tmp_path / "Dockerfile").write_text("\n".join([*lines, bad.dockerfile]))
         engine.docker("build", "--quiet", "--tag", name, tmp_path)

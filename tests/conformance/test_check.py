@@ -76,17 +76,11 @@ def test_a_failure_is_the_exit_code(
 @pytest.mark.docker
 def test_a_run_that_is_stopped_leaves_nothing(good_image: str, channel: Path) -> None:
     """Neither container nor volume: SIGTERM is heard in the midst of an endless job."""
-    command: list[str | Path] = [
-        CHECK,
-        good_image,
-        "--train",
-        channel,
-        "--hyperparameter",
-        "epochs=1000000",
-    ]
+    command: list[str | Path] = [CHECK, good_image, "--train", channel]
+    command += ["--hyperparameter", "epochs=1000000", "--only", "train"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         engine.wait_until(
-            lambda: engine.docker("ps", "--quiet", "--filter", "label=conformance.run"),
+            lambda: engine.docker("ps", "--quiet", "--filter", f"ancestor={good_image}"),
             "the job runs",
         )
         process.send_signal(signal.SIGTERM)
