@@ -27,7 +27,7 @@ def check(
     given: Given, subjects: Iterable[Rule], trying: Callable[[Rule], None] = lambda _: None
 ) -> Iterator[Verdict]:
     """Yield what comes of each rule; at the end nothing of the run is left in Docker."""
-    engine = Engine()
+    engine = Engine(given.image)
     try:
         run = Run(engine, given)
         for subject in subjects:

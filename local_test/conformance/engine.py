@@ -44,8 +44,9 @@ def _undisturbed() -> Iterator[None]:
 class Engine:
     """A Docker engine, and what this run has made in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: str) -> None:
         self._label = f"conformance.run={uuid.uuid4().hex}"
+        self._labels = ("--label", self._label, "--label", f"conformance.image={image}")
 
     def ask(self, *arguments: str, data: bytes | None = None) -> bytes:
         """Run the Docker client to its end; return what it prints.
@@ -75,7 +76,7 @@ class Engine:
     def create(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Container:
         """Make a container; it does not run yet."""
         with _undisturbed():
-            name = self.ask("create", "--label", self._label, *options, image, *command)
+            name = self.ask("create", *self._labels, *options, image, *command)
         return Container(self, name.decode().strip())
 
     def volume(self, image: str, archive: bytes) -> str:
@@ -84,7 +85,7 @@ class Engine:
         Any image will do: the container through which the archive goes is never started.
         """
         with _undisturbed():
-            name = self.ask("volume", "create", "--label", self._label).decode().strip()
+            name = self.ask("volume", "create", *self._labels).decode().strip()
         way_in = self.create(image, "none", options=mount(name, "/volume"))
         self.ask("cp", "-", f"{way_in.name}:/volume", data=archive)
         way_in.remove()
@@ -95,7 +96,7 @@ class Engine:
         name = f"conformance-{uuid.uuid4().hex[:12]}"
         flags = ["--internal"] * internal
         with _undisturbed():
-            self.ask("network", "create", "--label", self._label, *flags, name)
+            self.ask("network", "create", *self._labels, *flags, name)
         return name
 
     def remove_all(self) -> None:

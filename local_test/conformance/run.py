@@ -52,6 +52,15 @@ class shared(Generic[T]):  # noqa: N801 - a decorator, like functools.cached_pro
         return found  # type: ignore[no-any-return]
 
 
+#: What the service, or a careful owner, may take away from a container.
+RESTRICTIONS = {
+    "user": ("--user", "12345:12345"),
+    "writable_root": ("--read-only", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
+    "network": ("--network", "none"),
+    "capabilities": ("--cap-drop", "ALL"),
+}
+
+
 @dataclass(frozen=True)
 class Limits:
     """How long the run waits, in seconds, and other limits; the service's own where it has one."""
@@ -132,6 +141,27 @@ class Run:
     def trained(self) -> Job:
         """A job on the given channel, at its end."""
         return self.job(channel=self.given.channel).finish(self.given.limits.job)
+
+    @shared
+    def restricted(self) -> Job:
+        """A job without anything that can be taken away from it, at its end."""
+        every = [flag for flags in RESTRICTIONS.values() for flag in flags]
+        return self.job(*every, channel=self.given.channel).finish(self.given.limits.job)
+
+    def job_without(self, what: str) -> Job:
+        """Return a job that one of `RESTRICTIONS` is laid on, at its end.
+
+        If the job with all of them ends well, it is that one: so a good image needs one job alone.
+
+        Raises:
+            BlockedError: if an ordinary job fails already.
+        """
+        if self.restricted.exit_code == 0:
+            return self.restricted
+        if self.trained.exit_code != 0:
+            raise BlockedError(f"an ordinary job fails already: {self.trained.end}")
+        job = self.job(*RESTRICTIONS[what], channel=self.given.channel)
+        return job.finish(self.given.limits.job)
 
     @shared
     def refused(self) -> Job:

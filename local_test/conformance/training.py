@@ -50,6 +50,35 @@ def model_at_the_root(run: Run) -> Finding:
     return passed("the files are at the root")
 
 
+def _without(run: Run, what: str, cure: str) -> Finding:
+    job = run.job_without(what)
+    return passed(job.end) if job.exit_code == 0 else failed(job.failure or job.end, cure)
+
+
+@rule("H50", observes="restricted")
+def needs_no_root(run: Run) -> Finding:
+    """A job ends well as any user."""
+    return _without(run, "user", "chmod -R a+rX the program, and write to /opt/ml or /tmp alone.")
+
+
+@rule("T41", observes="restricted")
+def needs_no_writable_root(run: Run) -> Finding:
+    """A job ends well where only /opt/ml and /tmp can be written to."""
+    return _without(run, "writable_root", "Write scratch files to /tmp, and the rest to /opt/ml.")
+
+
+@rule("T33", observes="restricted")
+def needs_no_network(run: Run) -> Finding:
+    """A job ends well without a network, as with EnableNetworkIsolation."""
+    return _without(run, "network", "Install and download when the image is built, not in the job.")
+
+
+@rule("T33", observes="restricted")
+def needs_no_capabilities(run: Run) -> Finding:
+    """A job ends well without any of root's capabilities."""
+    return _without(run, "capabilities", "Give the program files that it may read as their owner.")
+
+
 @rule("T10", "T22", "X19", observes="refused")
 def fails_without_data(run: Run) -> Finding:
     """A job whose channel is empty ends with an exit code that is not 0."""

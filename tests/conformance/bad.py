@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: A good program is given all the time it may need; a bad one that would use it all, less.
 PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
 
-CAPABILITIES = "com.amazonaws.sagemaker.capabilities"
+#: Where train.py reads the channel.
+READ = "    table = rows()\n"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,28 @@ BAD = [
     ),
     Bad(
         "training.stops_with_a_model", "no model", train=("            break", "            return")
+    ),
+    Bad("training.needs_no_root", "denied", dockerfile="RUN chmod 700 /opt/program/train"),
+    Bad(
+        "training.needs_no_writable_root",
+        "Read-only",
+        train=(READ, f"{READ}    Path('/srv/scratch').write_text('x')\n"),
+        dockerfile="RUN chmod 777 /srv",
+    ),
+    Bad(
+        "training.needs_no_network",
+        "no way out",
+        train=(
+            READ,
+            f"{READ}    if os.listdir('/sys/class/net') == ['lo']:\n"
+            "        raise OSError('no way out')\n",
+        ),
+    ),
+    Bad(
+        "training.needs_no_capabilities",
+        "denied",
+        train=(READ, f"{READ}    Path('/srv/secret').read_text()\n"),
+        dockerfile="RUN touch /srv/secret && chmod 600 /srv/secret && chown 12345 /srv/secret",
     ),
     # --- serving ---
     Bad("serving.starts", "exits with 1", serve=("PORT = int(", "PORT = int('x' + ")),

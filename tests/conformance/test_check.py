@@ -28,10 +28,11 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([CHECK, *arguments], capture_output=True, text=True, check=False)
 
 
-def left_behind() -> list[str]:
-    """Return what runs have left in Docker."""
+def left_behind(image: str) -> list[str]:
+    """Return what runs over an image have left in Docker."""
     kinds = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
-    found = (engine.docker(*kind, "--quiet", "--filter", "label=conformance.run") for kind in kinds)
+    ours = ("--quiet", "--filter", f"label=conformance.image={image}")
+    found = (engine.docker(*kind, *ours) for kind in kinds)
     return [name for names in found for name in names.split()]
 
 
@@ -52,7 +53,7 @@ def test_our_image_keeps_every_rule(image: str, tmp_path: Path) -> None:
     assert {"passed", "not applicable"} == set(found.values()), done.stdout
     assert str(len(found)) == suite.get("tests")
     assert "0" == suite.get("failures")
-    assert [] == left_behind()
+    assert [] == left_behind(image)
 
 
 @pytest.mark.docker
@@ -87,7 +88,7 @@ def test_a_run_that_is_stopped_leaves_nothing(good_image: str, channel: Path) ->
         code = process.wait()
 
     assert 3 == code
-    assert [] == left_behind()
+    assert [] == left_behind(good_image)
 
 
 @pytest.mark.docker
