@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 
 def pack(files: Mapping[str, bytes], directories: Iterable[str] = (".",)) -> bytes:
-    """Return an archive of files, and of directories that anybody may write to."""
+    """Return an archive of files, and of directories that anybody may write to, for a volume.
+
+    All is below `volume`, since `docker cp` gives no mode to the directory that it copies to.
+    """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name in directories:
-            directory = tarfile.TarInfo(name)
+            directory = tarfile.TarInfo(f"volume/{name}")
             directory.type, directory.mode = tarfile.DIRTYPE, 0o777
             archive.addfile(directory)
         for name, content in files.items():
-            file = tarfile.TarInfo(name)
+            file = tarfile.TarInfo(f"volume/{name}")
             file.size, file.mode = len(content), 0o644
             archive.addfile(file, io.BytesIO(content))
     return packed.getvalue()
@@ -36,7 +39,7 @@ def tree(directory: Path, below: str) -> dict[str, bytes]:
 
 
 def unpack(packed: bytes) -> dict[str, bytes]:
-    """Return the files of an archive that `docker cp` made, by name below its directory."""
+    """Return the files of an archive of `docker cp` or `pack`, by name below its directory."""
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         return {
             member.name.partition("/")[2]: file.read()

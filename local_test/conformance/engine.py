@@ -80,14 +80,14 @@ class Engine:
         return Container(self, name.decode().strip())
 
     def volume(self, image: str, archive: bytes) -> str:
-        """Make a volume that holds what an archive holds.
+        """Make a volume of an archive: it holds what the archive has below `volume`.
 
         Any image will do: the container through which the archive goes is never started.
         """
         with _undisturbed():
             name = self.ask("volume", "create", *self._labels).decode().strip()
         way_in = self.create(image, "none", options=mount(name, "/volume"))
-        self.ask("cp", "-", f"{way_in.name}:/volume", data=archive)
+        self.ask("cp", "-", f"{way_in.name}:/", data=archive)
         way_in.remove()
         return name
 
@@ -136,7 +136,8 @@ class Container:
         try:
             self.engine.ask("start", self.name)
         except EngineError as error:
-            raise StartError(str(error)) from error
+            reason = str(error).partition("\nError: failed to start")[0]
+            raise StartError(reason) from error
 
     def wait(self, seconds: float) -> int | None:
         """Return the program's exit code, or None if it still runs after so many seconds."""

@@ -102,8 +102,7 @@ BAD = [
         "no way out",
         train=(
             READ,
-            f"{READ}    if os.listdir('/sys/class/net') == ['lo']:\n"
-            "        raise OSError('no way out')\n",
+            f"{READ}    if os.listdir('/sys/class/net') == ['lo']: raise OSError('no way out')\n",
         ),
     ),
     Bad(
