@@ -152,7 +152,7 @@ class Run:
         """Return a job that one of `RESTRICTIONS` is laid on, at its end.
 
         If the job with all of them but the user ends well, it is that one: a good image needs no
-        more. Another user has a job of its own, for there a file may be readable that is not root's.
+        more. Another user has a job of its own, who may read files that are not root's.
 
         Raises:
             BlockedError: if an ordinary job fails already.
