@@ -179,11 +179,12 @@ class Run:
         if self.trained.exit_code != 0:
             raise BlockedError(f"an ordinary job fails already: {self.trained.end}")
         job = self.job(channel=self.given.channel, hyperparameters=self.given.endless)
-        # An endless job surely trains when the ordinary one has been ready. Any other is stopped
-        # when it has said something.
-        give_up = time.monotonic() + self.trained.seconds
+        # An endless job that has said as much as the whole of the ordinary one is past its start,
+        # however slow that was. One that says less, or is not endless, is stopped all the same.
+        lines = len(self.trained.log.splitlines()) if self.given.endless else 1
+        give_up = time.monotonic() + 5 * self.trained.seconds
         while job.running and time.monotonic() < give_up:
-            if not self.given.endless and job.log:
+            if len(job.log.splitlines()) >= lines:
                 break
             time.sleep(0.05)
         if not job.running:

@@ -10,7 +10,7 @@ from conformance.check import rules
 from conformance.finding import Outcome
 from conformance.run import Run
 
-from tests.conformance.bad import BAD, Bad
+from tests.conformance.bad import BAD, READ, Bad
 from tests.conformance.conftest import find
 
 if TYPE_CHECKING:
@@ -75,3 +75,16 @@ def test_the_good_image_keeps_every_rule(good_image: str, channel: Path) -> None
 
     assert set(NOT_TRIED) == set(rest), rest
     assert {Outcome.NOT_APPLICABLE} == {finding.outcome for finding in rest.values()}
+
+
+@pytest.mark.docker
+def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """It has no model then, which is no fault of the image's: here only the endless job is slow."""
+    slow = "    if setting('epochs', '2') != '2':\n        time.sleep(1)\n"
+    early = "    if stopped:\n        sys.exit(0)\n"
+    image = bad_image(Bad("", "", train=(READ, slow + early + READ)))
+    found = find(image, channel, [rule for rule in rules() if rule.observes == "stopped"])
+
+    assert {Outcome.PASSED} == {finding.outcome for finding in found.values()}, found
