@@ -38,7 +38,7 @@ check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	PYTHONPATH=container:. $(BIN)/lint-imports
+	PYTHONPATH=container:local_test:. $(BIN)/lint-imports
 	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --diff $(SCRIPTS)
 	$(BIN)/hadolint container/Dockerfile

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs any image as SageMaker would, and says rule by rule what would go wrong there.
+#
+# usage: check.sh IMAGE [--train DIR] [--payload FILE --content-type TYPE] ...    (all: --help)
+#    ie: check.sh my-own-image --train data/ --payload rows.csv --content-type text/csv
+#
+# It needs Docker and Python 3.10 or newer, and nothing else.
+# Exit code: 0 if no rule failed, 1 if one did, 2 for wrong arguments, 3 if no run was possible.
+set -euo pipefail
+
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+python=${PYTHON:-python3}
+
+command -v "$python" >/dev/null || {
+  echo "check.sh: there is no $python; install Python 3.10 or newer, or name it: PYTHON=..." >&2
+  exit 3
+}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+  echo "check.sh: $("$python" --version) is too old; name Python 3.10 or newer: PYTHON=..." >&2
+  exit 3
+}
+
+PYTHONPATH=$here exec "$python" -m conformance "$@"

@@ -1,0 +1,138 @@
+"""The command line: `check.sh` runs this."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tarfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.check import AREAS, check, rules
+from conformance.engine import EngineError
+from conformance.finding import Outcome
+from conformance.report import Terminal, as_json, as_junit
+from conformance.run import Given
+from conformance.server import Payload
+
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
+
+_FAILURES, _USAGE, _NOT_RUN = 1, 2, 3
+
+_EXIT_CODES = """\
+The exit code is 0 if no rule failed, 1 if one did, 2 for wrong arguments, 3 if no run was possible.
+
+  check.sh IMAGE --train DIR --payload rows.csv --content-type text/csv
+  check.sh IMAGE --only serve --model model.tar.gz --payload row.json \\
+    --content-type application/json"""
+
+
+def main() -> int:
+    """Check the image that the command line names; return the exit code."""
+    parser = _parser()
+    given = _given(parser, arguments := parser.parse_args())
+    subjects = rules(given.only)
+    terminal = Terminal(sys.stdout, len(subjects))
+    began = time.monotonic()
+    verdicts = []
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _give_up)
+        with closing(check(given, subjects, terminal.trying)) as found:  # type: ignore[type-var]
+            for verdict in found:
+                terminal.show(verdict)
+                verdicts.append(verdict)
+    except EngineError as error:
+        sys.stderr.write(f"check.sh: {error}\n")
+        return _NOT_RUN
+    except KeyboardInterrupt:
+        sys.stderr.write("\ncheck.sh: stopped; nothing of it is left in Docker.\n")
+        return _NOT_RUN
+    terminal.end(verdicts, time.monotonic() - began)
+    for path, report in ((arguments.json, as_json), (arguments.junit, as_junit)):
+        if path:
+            path.write_text(report(given.image, verdicts), "utf-8")
+    failures = any(verdict.finding.outcome is Outcome.FAILED for verdict in verdicts)
+    return _FAILURES if failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="check.sh",
+        description="Run an image as SageMaker would, and say rule by rule what would go wrong.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("image", metavar="IMAGE", help="the image, by name or id")
+    add("--train", type=Path, metavar="DIR", help="files to train on, as the channel `train`")
+    add("--hyperparameter", action="append", default=[], metavar="NAME=VALUE", help="of each job")
+    add(
+        *("--endless", "--endless-hyperparameter"),
+        **_repeated("a hyperparameter that makes a job long enough to be stopped"),
+    )
+    add("--model", type=Path, metavar="FILE", help="a model.tar.gz to serve instead of a job's")
+    add("--payload", type=Path, metavar="FILE", help="a body that the model can score")
+    add("--content-type", metavar="TYPE", help="its media type, such as text/csv")
+    add("--only", choices=AREAS, help="one kind of use; the rules of the image always apply")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    add("--junit", type=Path, metavar="FILE", help="write the report as JUnit's XML")
+    return parser
+
+
+def _repeated(text: str) -> dict[str, Any]:
+    return {"action": "append", "default": [], "metavar": "NAME=VALUE", "help": text}
+
+
+def _given(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Given:
+    """Return what the command line says, or end with a sentence that says what is wrong with it."""
+    if bool(arguments.payload) != bool(arguments.content_type):
+        parser.error("--payload and --content-type belong together; give both")
+    channel, payload = arguments.train, arguments.payload
+    if channel and not (channel.is_dir() and any(channel.iterdir())):
+        parser.error(f"--train {channel} is no directory with files")
+    for report in (arguments.json, arguments.junit):
+        if report and not report.absolute().parent.is_dir():
+            parser.error(f"{report} cannot be written: make its directory first")
+    try:
+        return Given(
+            image=arguments.image,
+            channel=channel,
+            payload=Payload(payload.read_bytes(), arguments.content_type) if payload else None,
+            model=_unpacked(arguments.model) if arguments.model else None,
+            hyperparameters=_pairs(parser, arguments.hyperparameter),
+            endless=_pairs(parser, arguments.endless),
+            only=arguments.only,
+        )
+    except (OSError, tarfile.TarError) as error:
+        parser.error(str(error))
+
+
+def _unpacked(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        return {
+            member.name.removeprefix("./"): file.read()
+            for member in archive
+            if member.isfile() and (file := archive.extractfile(member))
+        }
+
+
+def _pairs(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, str]:
+    wrong = [pair for pair in given if "=" not in pair]
+    if wrong:
+        parser.error(f"{wrong[0]!r} is no NAME=VALUE, such as epochs=10")
+    return dict(pair.split("=", 1) for pair in given)
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does, so that containers are removed."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Tar archives: how trees go into volumes, and what came out of them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+def pack(files: Mapping[str, bytes], directories: Iterable[str] = (".",)) -> bytes:
+    """Return an archive of files, and of directories that anybody may write to, for a volume.
+
+    All is below `volume`, since `docker cp` gives no mode to the directory that it copies to.
+    """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in directories:
+            directory = tarfile.TarInfo(f"volume/{name}")
+            directory.type, directory.mode = tarfile.DIRTYPE, 0o777
+            archive.addfile(directory)
+        for name, content in files.items():
+            file = tarfile.TarInfo(f"volume/{name}")
+            file.size, file.mode = len(content), 0o644
+            archive.addfile(file, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def tree(directory: Path, below: str) -> dict[str, bytes]:
+    """Return the files of a directory, each under its name below another."""
+    return {
+        f"{below}/{path.relative_to(directory).as_posix()}": path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def unpack(packed: bytes) -> dict[str, bytes]:
+    """Return the files of an archive of `docker cp` or `pack`, by name below its directory."""
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        return {
+            member.name.partition("/")[2]: file.read()
+            for member in archive.getmembers()
+            if member.isfile() and (file := archive.extractfile(member))
+        }

@@ -1,0 +1,203 @@
+"""Docker: containers, volumes and networks, all of which go with the run that made them.
+
+Data goes into a container and out of it as a tar archive, through volumes: so nothing on this
+machine's disk ever belongs to a container's root, and the engine may be rootless or remote.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import tarfile
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+class EngineError(Exception):
+    """Docker did not do what it was asked: the run cannot go on."""
+
+
+class StartError(Exception):
+    """Docker made the container, but its program could not be started."""
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a signal wait: what is being made is known by its label before the run is given up."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Engine:
+    """A Docker engine, and what this run has made in it."""
+
+    def __init__(self, image: str) -> None:
+        self._label = f"conformance.run={uuid.uuid4().hex}"
+        self._labels = ("--label", self._label, "--label", f"conformance.image={image}")
+
+    def ask(self, *arguments: str, data: bytes | None = None) -> bytes:
+        """Run the Docker client to its end; return what it prints.
+
+        Raises:
+            EngineError: if it fails.
+        """
+        command = ["docker", *arguments]
+        try:
+            done = subprocess.run(
+                command, input=data, capture_output=True, check=False, start_new_session=True
+            )
+        except FileNotFoundError as error:
+            raise EngineError(
+                "There is no docker command; install Docker: https://docs.docker.com/get-docker/"
+            ) from error
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip()
+            raise EngineError(f"docker {arguments[0]} exits with {done.returncode}: {said}")
+        return done.stdout
+
+    def describe(self, kind: str, name: str) -> dict[str, Any]:
+        """Return what `docker inspect` says of an image or a container."""
+        described: dict[str, Any] = json.loads(self.ask(kind, "inspect", name))[0]
+        return described
+
+    def create(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Container:
+        """Make a container; it does not run yet."""
+        with _undisturbed():
+            name = self.ask("create", *self._labels, *options, image, *command)
+        return Container(self, name.decode().strip())
+
+    def volume(self, image: str, archive: bytes) -> str:
+        """Make a volume of an archive: it holds what the archive has below `volume`.
+
+        Any image will do: the container through which the archive goes is never started.
+        """
+        with _undisturbed():
+            name = self.ask("volume", "create", *self._labels).decode().strip()
+        way_in = self.create(image, "none", options=mount(name, "/volume"))
+        self.ask("cp", "-", f"{way_in.name}:/", data=archive)
+        way_in.remove()
+        return name
+
+    def network(self, *, internal: bool = False) -> str:
+        """Make a network for several containers; an internal one leads nowhere else."""
+        name = f"conformance-{uuid.uuid4().hex[:12]}"
+        flags = ["--internal"] * internal
+        with _undisturbed():
+            self.ask("network", "create", *self._labels, *flags, name)
+        return name
+
+    def remove_all(self) -> None:
+        """Remove all that the run made; nothing interrupts this."""
+        ours = ("--quiet", "--filter", f"label={self._label}")
+        with _undisturbed():
+            for list_them, remove in (
+                (("ps", "--all"), ("rm", "--force", "--volumes")),
+                (("network", "ls"), ("network", "rm")),
+                (("volume", "ls"), ("volume", "rm", "--force")),
+            ):
+                with suppress(EngineError):
+                    names = self.ask(*list_them, *ours).decode().split()
+                    if names:
+                        self.ask(*remove, *names)
+
+
+def mount(volume: str, target: str, *, read_only: bool = False) -> tuple[str, str]:
+    """Return the flags that mount a volume, and hide what the image has there."""
+    flag = f"type=volume,source={volume},target={target},volume-nocopy"
+    return "--mount", flag + ",readonly" * read_only
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of this run."""
+
+    engine: Engine
+    name: str
+
+    def start(self) -> None:
+        """Start the program.
+
+        Raises:
+            StartError: if Docker cannot: it is not there, or cannot be executed.
+        """
+        try:
+            self.engine.ask("start", self.name)
+        except EngineError as error:
+            reason = str(error).partition("\nError: failed to start")[0]
+            raise StartError(reason) from error
+
+    def wait(self, seconds: float) -> int | None:
+        """Return the program's exit code, or None if it still runs after so many seconds."""
+        give_up = time.monotonic() + seconds
+        while (code := self.exit_code) is None and time.monotonic() < give_up:
+            time.sleep(0.05)
+        return code
+
+    @property
+    def exit_code(self) -> int | None:
+        """The program's exit code, or None while it runs."""
+        state = self.engine.describe("container", self.name)["State"]
+        return None if state["Running"] else int(state["ExitCode"])
+
+    def signal(self, name: str) -> None:
+        """Send a signal to the program, if it still runs."""
+        with suppress(EngineError):
+            self.engine.ask("kill", "--signal", name, self.name)
+
+    def log(self) -> str:
+        """Return what the program has written so far, stdout and stderr in one."""
+        done = subprocess.run(
+            ["docker", "logs", self.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            start_new_session=True,
+        )
+        return done.stdout.decode(errors="replace")
+
+    def port(self, inside: int) -> int | None:
+        """Return the port of this machine that leads to one of the container's, while it runs."""
+        ports = self.engine.describe("container", self.name)["NetworkSettings"]["Ports"] or {}
+        bound = ports.get(f"{inside}/tcp")
+        return int(bound[0]["HostPort"]) if bound else None
+
+    def written(self) -> list[str]:
+        """Return the paths that the program made or changed outside of volumes and tmpfs."""
+        lines = self.engine.ask("diff", self.name).decode().splitlines()
+        return [line[2:] for line in lines if line[0] in "AC"]
+
+    def read(self, path: str) -> bytes | None:
+        """Return the archive of a file or directory, or None if it is not there."""
+        try:
+            return self.engine.ask("cp", f"{self.name}:{path}", "-")
+        except EngineError as error:
+            if "Could not find the file" in str(error) or "No such" in str(error):
+                return None
+            raise
+
+    def text(self, path: str) -> str | None:
+        """Return the text of a file, or None if it is not there."""
+        found = self.read(path)
+        if found is None:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(found)) as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            return file.read().decode(errors="replace") if file else None
+
+    def remove(self) -> None:
+        """Remove the container, running or not."""
+        with _undisturbed():
+            self.engine.ask("rm", "--force", "--volumes", self.name)

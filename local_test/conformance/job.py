@@ -1,0 +1,134 @@
+"""A training job: its `/opt/ml` as SageMaker lays it out, and what the program left there."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from conformance.archive import pack, tree, unpack
+from conformance.engine import StartError, mount
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from conformance.engine import Engine
+
+#: The shell's exit code for a program that is not there.
+_NOT_FOUND = 127
+
+
+@dataclass(frozen=True)
+class Request:
+    """What CreateTrainingJob was asked, as one host of the job gets to see it."""
+
+    channels: Mapping[str, Path | None]  #: a channel without a directory is empty
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ("algo-1",)
+    host: str = "algo-1"
+
+    def input(self) -> bytes:
+        """Return the archive of `/opt/ml/input`."""
+        channel = {
+            "TrainingInputMode": "File",
+            "S3DistributionType": "FullyReplicated",
+            "RecordWrapperType": "None",
+        }
+        resources = {
+            "current_host": self.host,
+            "current_instance_type": "ml.c4.xlarge",
+            "current_group_name": "homogeneousCluster",
+            "hosts": sorted(self.hosts),
+            "instance_groups": [
+                {
+                    "instance_group_name": "homogeneousCluster",
+                    "instance_type": "ml.c4.xlarge",
+                    "hosts": sorted(self.hosts),
+                }
+            ],
+            "network_interface_name": "eth0",
+        }
+        config = {
+            "hyperparameters": dict(self.hyperparameters),
+            "inputdataconfig": dict.fromkeys(self.channels, channel),
+            "resourceconfig": resources,
+        }
+        files = {f"config/{name}.json": json.dumps(text).encode() for name, text in config.items()}
+        for name, directory in self.channels.items():
+            if directory:
+                files |= tree(directory, f"data/{name}")
+        data = [f"data/{name}" for name in self.channels]
+        return pack(files, (".", "config", "data", *data))
+
+
+class Job:
+    """One container that trains."""
+
+    def __init__(
+        self, engine: Engine, image: str, request: Request, options: tuple[str, ...] = ()
+    ) -> None:
+        given = engine.volume(image, request.input())
+        mounts = [*mount(given, "/opt/ml/input", read_only=True)]
+        for name, directories in (
+            ("model", (".",)),
+            ("output", (".", "data")),
+            ("checkpoints", (".",)),
+        ):
+            mounts += mount(engine.volume(image, pack({}, directories)), f"/opt/ml/{name}")
+        arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/conformance"
+        named = ("--env", "TRAINING_JOB_NAME=conformance", "--env", f"TRAINING_JOB_ARN={arn}")
+        self.container = engine.create(
+            image, "train", options=(*mounts, *named, "--hostname", request.host, *options)
+        )
+        self._started = 0.0
+        self._refusal = ""
+        self.seconds = 0.0
+        self.exit_code: int | None = None
+
+    def start(self) -> Job:
+        """Start the program; that there is none is an exit code, too."""
+        self._started = time.monotonic()
+        try:
+            self.container.start()
+        except StartError as error:
+            self._refusal = str(error)
+        return self
+
+    def finish(self, seconds: float) -> Job:
+        """Wait for the program to end, and kill it after so many seconds."""
+        self.exit_code = _NOT_FOUND if self._refusal else self.container.wait(seconds)
+        self.seconds = time.monotonic() - self._started
+        if self.exit_code is None:
+            self.container.signal("KILL")
+            self.container.wait(10)
+        return self
+
+    @property
+    def running(self) -> bool:
+        """Whether the program still runs."""
+        return not self._refusal and self.container.exit_code is None
+
+    @property
+    def log(self) -> str:
+        """What the program wrote so far."""
+        return self._refusal or self.container.log()
+
+    @property
+    def end(self) -> str:
+        """How it ended, in words, with the last line of its log."""
+        last = (self.log.strip().splitlines() or ["nothing"])[-1]
+        how = "was killed" if self.exit_code is None else f"exits with {self.exit_code}"
+        return f"the job {how} after {self.seconds:.1f} s; the end of its log: {last}"
+
+    @cached_property
+    def failure(self) -> str | None:
+        """Why the job failed, as far as it says so."""
+        return self.container.text("/opt/ml/output/failure")
+
+    @cached_property
+    def model(self) -> dict[str, bytes]:
+        """The files that would be packed into `model.tar.gz`."""
+        return unpack(self.container.read("/opt/ml/model") or pack({}))

@@ -1,0 +1,158 @@
+"""Bad images: for each rule at least one, which is the good image but for what breaks that rule.
+
+To add one is to add a `Bad`: a text of good/train.py or good/serve.py and what replaces it, lines
+of a Dockerfile, or a change of the image's configuration that no Dockerfile can make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conformance.run import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: A good program is given all the time it may need; a bad one that would use it all, less.
+PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
+
+#: Where train.py reads the channel.
+READ = "    table = rows()\n"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An image that breaks one rule."""
+
+    rule: str  #: its key
+    says: str  #: what the finding's observation has
+    train: tuple[str, str] | None = None  #: a text of train.py, and what replaces it
+    serve: tuple[str, str] | None = None
+    dockerfile: str = ""  #: more lines
+    scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
+    config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
+    limits: Limits = PATIENT
+
+
+BAD = [
+    # --- image ---
+    Bad("image.architecture", "linux/arm64", config={"architecture": "arm64"}, scratch=True),
+    Bad("image.programs", "no program", dockerfile="ENV PATH=/usr/local/bin:/usr/bin:/bin"),
+    Bad(
+        "image.programs",
+        "serve cannot be executed",
+        dockerfile="RUN chmod 644 /opt/program/serve",
+    ),
+    Bad("image.size", "GB", limits=Limits(image_bytes=1)),
+    Bad(
+        "image.unix_line_ends",
+        "/bin/train",
+        train=("python -u\n", "python -u\r\n"),
+        scratch=True,
+    ),
+    Bad("image.entry_point_form", "is a shell", dockerfile="ENTRYPOINT exec train"),
+    Bad(
+        "image.nothing_under_opt_ml", "/opt/ml/code/x.py", dockerfile="COPY train /opt/ml/code/x.py"
+    ),
+    # --- training ---
+    Bad(
+        "training.ends_with_0",
+        "exits with 3",
+        train=("    train()\n", "    train()\n    sys.exit(3)\n"),
+    ),
+    Bad("training.leaves_a_model", "is empty", train=("/opt/ml/model/", "/opt/ml/output/data/")),
+    Bad(
+        "training.model_at_the_root",
+        "/opt/ml/model/model",
+        train=("    part = MODEL", "    MODEL.parent.mkdir()\n    part = MODEL"),
+        dockerfile="RUN sed -i s,/opt/ml/model/,/opt/ml/model/model/, /opt/program/train",
+    ),
+    Bad(
+        "training.fails_without_data",
+        "exit code 0",
+        train=("    FAILURE.write_text(str(error))\n    sys.exit(1)", "    sys.exit(0)"),
+    ),
+    Bad(
+        "training.failure_file", "no failure file", train=("FAILURE.write_text(str(error))", "pass")
+    ),
+    Bad(
+        "training.failure_file",
+        "Traceback",
+        train=("write_text(str(error))", "write_text('Traceback' + str(error))"),
+    ),
+    Bad(
+        "training.hears_sigterm",
+        "was killed",
+        train=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
+        limits=Limits(train_stop=1),
+    ),
+    Bad(
+        "training.stops_with_a_model", "no model", train=("            break", "            return")
+    ),
+    Bad("training.needs_no_root", "denied", dockerfile="RUN chmod 700 /opt/program/train"),
+    Bad(
+        "training.needs_no_writable_root",
+        "Read-only",
+        train=(READ, f"{READ}    Path('/srv/scratch').write_text('x')\n"),
+        dockerfile="RUN chmod 777 /srv",
+    ),
+    Bad(
+        "training.needs_no_network",
+        "no way out",
+        train=(
+            READ,
+            f"{READ}    if os.listdir('/sys/class/net') == ['lo']: raise OSError('no way out')\n",
+        ),
+    ),
+    Bad(
+        "training.needs_no_capabilities",
+        "denied",
+        train=(READ, f"{READ}    Path('/srv/secret').read_text()\n"),
+        dockerfile="RUN touch /srv/secret && chmod 600 /srv/secret && chown 12345 /srv/secret",
+    ),
+    # --- serving ---
+    Bad("serving.starts", "exits with 1", serve=("PORT = int(", "PORT = int('x' + ")),
+    Bad(
+        "serving.starts",
+        "does not answer 200",
+        serve=("PORT = int(", "PORT = 1 + int("),
+        limits=Limits(start=1),
+    ),
+    Bad(
+        "serving.ping_is_empty",
+        "has a body",
+        serve=(
+            '"/ping":\n            self.answer(200',
+            '"/ping":\n            self.answer(200, b"OK"',
+        ),
+    ),
+    Bad("serving.scores", "HTTP 500", serve=("self.answer(200, score", "self.answer(500, score")),
+    Bad(
+        "serving.unknown_paths_are_404",
+        "HTTP 200",
+        serve=("else:\n            self.answer(404", "else:\n            self.answer(200"),
+    ),
+    Bad(
+        "serving.binds_to_the_given_port",
+        "21000",
+        serve=("SAGEMAKER_BIND_TO_PORT", "SOME_PORT"),
+        limits=Limits(start=5),
+    ),
+    Bad(
+        "serving.ends_on_sigterm",
+        "still runs",
+        serve=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
+        limits=Limits(serve_stop=1),
+    ),
+    # --- batch ---
+    Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
+    Bad(
+        "batch.one_line_for_each",
+        "answered with 1",
+        serve=('"".join(f"{value}\\n" for value in scores)', "str(scores)"),
+    ),
+    # --- multi_model ---
+    Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
+    Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),
+]

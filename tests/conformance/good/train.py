@@ -1,0 +1,59 @@
+#!/usr/local/bin/python -u
+"""A training program that keeps every rule, in the standard library alone.
+
+Each bad image is this one with a line or two changed (see bad.py), so a line does one thing.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+INPUT = Path("/opt/ml/input")
+FAILURE = Path("/opt/ml/output/failure")
+MODEL = Path("/opt/ml/model/model.json")
+
+stopped: list[bool] = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+
+
+def setting(name: str, default: str) -> str:
+    """Return a hyperparameter, as it is or JSON-quoted."""
+    file = INPUT / "config" / "hyperparameters.json"
+    given = json.loads(file.read_text()) if file.exists() else {}
+    return str(given.get(name, default)).strip('"')
+
+
+def rows() -> list[list[float]]:
+    """Read the channel: the label, then the features."""
+    for name in ("train", "training"):
+        files = [path for path in sorted((INPUT / "data" / name).rglob("*")) if path.is_file()]
+        if files:
+            lines = [line for path in files for line in path.read_text().splitlines()]
+            return [[float(cell) for cell in line.split(",")] for line in lines]
+    raise ValueError("The channel 'train' holds no files; put CSV files there.")
+
+
+def train() -> None:
+    """Turn the channel into a model: the mean of each feature."""
+    table = rows()
+    means = [sum(column) / len(table) for column in zip(*table, strict=True)][1:]
+    for epoch in range(int(setting("epochs", "2"))):
+        print(f"epoch={epoch}; train_loss={1 / (epoch + 1)};")
+        time.sleep(0.01)
+        if stopped:
+            print("SIGTERM: stopped early")
+            break
+    part = MODEL.with_suffix(".part")
+    part.write_text(json.dumps(means))
+    os.replace(part, MODEL)  # noqa: PTH105
+
+
+try:
+    train()
+except (ValueError, OSError) as error:
+    print(error, file=sys.stderr)
+    FAILURE.write_text(str(error))
+    sys.exit(1)

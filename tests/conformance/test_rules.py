@@ -1,0 +1,90 @@
+"""Each rule, held against an image that keeps it and against one that breaks it alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from conformance.check import rules
+from conformance.finding import Outcome
+from conformance.run import Run
+
+from tests.conformance.bad import BAD, READ, Bad
+from tests.conformance.conftest import find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conformance.rule import Rule
+
+BY_KEY = {rule.key: rule for rule in rules()}
+
+#: A run over the good image cannot try these, and why.
+NOT_TRIED = {"image.entry_point_form": "it has no entry point"}
+
+
+def neighbours(key: str) -> list[Rule]:
+    """Return a rule, and those that look at the same thing: they cost nothing more."""
+    thing = BY_KEY[key].observes
+    return [rule for rule in rules() if rule.key == key or (thing and rule.observes == thing)]
+
+
+def name(bad: Bad) -> str:
+    """Name a test after its rule."""
+    return f"{bad.rule}: {bad.says}"
+
+
+def test_every_rule_has_a_bad_image() -> None:
+    """A check that never fails on anything proves nothing."""
+    assert set(BY_KEY) == {bad.rule for bad in BAD}
+
+
+def test_every_rule_says_what_it_asks_for() -> None:
+    """A name of its own, a sentence, a row of the contract, and a thing that a run has."""
+    assert [] == [key for key, times in Counter(rule.key for rule in rules()).items() if times > 1]
+    assert [] == [rule.key for rule in rules() if not rule.sentence.endswith(".")]
+    assert [] == [rule.key for rule in rules() if not rule.numbers]
+    assert [] == [rule.key for rule in rules() if rule.observes and not hasattr(Run, rule.observes)]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("bad", BAD, ids=name)
+def test_a_bad_image_is_caught_by_its_rule_alone(
+    bad: Bad, bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """What broke is named, with a cure, and nothing else is."""
+    found = find(bad_image(bad), channel, neighbours(bad.rule), bad.limits)
+    broken = {
+        key: finding
+        for key, finding in found.items()
+        if finding.outcome in {Outcome.FAILED, Outcome.WARNED}
+    }
+
+    assert [bad.rule] == list(broken), found
+    assert bad.says in broken[bad.rule].observed
+    assert broken[bad.rule].cure
+
+
+@pytest.mark.docker
+def test_the_good_image_keeps_every_rule(good_image: str, channel: Path) -> None:
+    """Not by being passed over: each rule is tried."""
+    found = find(good_image, channel, rules())
+    rest = {key: one for key, one in found.items() if one.outcome is not Outcome.PASSED}
+
+    assert set(NOT_TRIED) == set(rest), rest
+    assert {Outcome.NOT_APPLICABLE} == {finding.outcome for finding in rest.values()}
+
+
+@pytest.mark.docker
+def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """It has no model then, which is no fault of the image's: here only the endless job is slow."""
+    slow = "    if setting('epochs', '2') != '2':\n        time.sleep(1)\n"
+    early = "    if stopped:\n        sys.exit(0)\n"
+    image = bad_image(Bad("", "", train=(READ, slow + early + READ)))
+    found = find(image, channel, [rule for rule in rules() if rule.observes == "stopped"])
+
+    assert {Outcome.PASSED} == {finding.outcome for finding in found.values()}, found
