@@ -103,3 +103,11 @@ def _answer(error: botocore.ClientError) -> str:
 def _sentence(said: str, cure: str = "") -> str:
     said = " ".join(said.split()).rstrip(".")
     return f"{said}; {cure}." if cure else f"{said}."
+
+
+def is_missing(error: botocore.ClientError) -> bool:
+    """Tell that something is not there from all else that AWS may refuse."""
+    answer = error.response["Error"]
+    if answer["Code"] == "ValidationException":
+        return bool(re.search("[Cc]ould not find|[Nn]ot found|does not exist", answer["Message"]))
+    return str(answer["Code"]) == "ResourceNotFound"

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 # Read when the SDK is imported; it warns otherwise, on every start, of what is said above.
@@ -28,7 +28,7 @@ from sagemaker.predictor import Predictor
 from sagemaker.serializers import NumpySerializer
 from sagemaker.session import Session
 
-from client import metrics
+from client import interruption, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def train(session: Session, job: TrainingJob) -> None:
         )
         for name, uri in job.channels.items()
     }
-    with quiet():
+    with starting(session):
         estimator(session, job).fit(channels, job_name=job.name, wait=False, logs=False)
 
 
@@ -125,7 +125,7 @@ def model(session: Session, deployment: Deployment) -> Model:
 
 def deploy(session: Session, deployment: Deployment) -> None:
     """Make model, endpoint configuration and endpoint; local mode returns when it serves."""
-    with quiet():
+    with starting(session):
         model(session, deployment).deploy(
             initial_instance_count=deployment.instance_count,
             instance_type=deployment.instance_type,
@@ -137,7 +137,7 @@ def deploy(session: Session, deployment: Deployment) -> None:
 
 def update(session: Session, deployment: Deployment) -> None:
     """Give the endpoint of this name a new model and configuration; it serves all the while."""
-    with quiet():
+    with starting(session):
         model(session, deployment).create(
             instance_type=deployment.instance_type, tags=deployment.tags
         )
@@ -161,6 +161,19 @@ def predictor(session: Session, endpoint: str) -> Predictor:
 
 
 @contextmanager
+def starting(session: Session) -> Iterator[None]:
+    """Be quiet, and let an interrupt wait for what SageMaker is asked to make.
+
+    Local mode starts and waits in one call, so there it does not wait.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt.
+    """
+    with quiet(), nullcontext() if session.local_mode else interruption.deferred():
+        yield
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Send what the SDK prints to stderr, since stdout is for results, and let Ctrl-C through.
 
@@ -174,8 +187,7 @@ def quiet() -> Iterator[None]:
         interrupted = True
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in interruption.SIGNALS}
     try:
         with redirect_stdout(sys.stderr):
             yield
