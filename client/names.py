@@ -10,3 +10,8 @@ def unique(project: str) -> str:
     now = time.time()
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(now))
     return f"{project}-{stamp}-{int(now % 1 * 1000):03d}"
+
+
+def short(project: str) -> str:
+    """Return a name of at most 32 characters, which is all that a tuning job may have."""
+    return f"{project[:16].rstrip('-')}-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}"

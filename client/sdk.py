@@ -27,6 +27,7 @@ from sagemaker.model import Model
 from sagemaker.predictor import Predictor
 from sagemaker.serializers import NumpySerializer
 from sagemaker.session import Session
+from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
 
 from client import interruption, metrics
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from client.account import Account
     from client.hosting import Deployment
     from client.training_job import TrainingJob
+    from client.tuning_job import TuningJob
 
 __all__ = ["LocalSession", "Session", "UnexpectedStatusException"]
 
@@ -89,7 +91,13 @@ def estimator(session: Session, job: TrainingJob) -> Estimator:
 
 def train(session: Session, job: TrainingJob) -> None:
     """Start a job; local mode returns when it has ended, SageMaker at once."""
-    channels = {
+    with starting(session):
+        estimator(session, job).fit(inputs(job), job_name=job.name, wait=False, logs=False)
+
+
+def inputs(job: TrainingJob) -> dict[str, TrainingInput]:
+    """Return the channels of a job."""
+    return {
         name: TrainingInput(
             uri,
             content_type="text/csv",
@@ -97,8 +105,28 @@ def train(session: Session, job: TrainingJob) -> None:
         )
         for name, uri in job.channels.items()
     }
+
+
+def tune(session: Session, tuning: TuningJob) -> None:
+    """Start a tuning job."""
+    ranges = {
+        name: IntegerParameter(int(span.low), int(span.high), scaling_type=span.scale)
+        if span.is_whole
+        else ContinuousParameter(span.low, span.high, scaling_type=span.scale)
+        for name, span in tuning.ranges.items()
+    }
     with starting(session):
-        estimator(session, job).fit(channels, job_name=job.name, wait=False, logs=False)
+        HyperparameterTuner(
+            estimator(session, tuning.job),
+            objective_metric_name=tuning.objective,
+            objective_type=tuning.direction,
+            hyperparameter_ranges=ranges,
+            metric_definitions=metrics.DEFINITIONS,
+            max_jobs=tuning.max_jobs,
+            max_parallel_jobs=tuning.parallel,
+            early_stopping_type="Auto",
+            tags=tuning.job.tags,
+        ).fit(inputs(tuning.job), job_name=tuning.name, wait=False)
 
 
 def follow(session: Session, name: str) -> None:

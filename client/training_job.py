@@ -147,7 +147,7 @@ def stop(sagemaker: Any, job: str) -> bool:
 
 
 def latest(sagemaker: Any, project: str) -> dict[str, Any]:
-    """Return the newest job of the project that left a model.
+    """Return the newest job of the project that left a model; those of a tuning job do not count.
 
     Raises:
         JobError: if there is none.
@@ -160,7 +160,7 @@ def latest(sagemaker: Any, project: str) -> dict[str, Any]:
             ended = job["TrainingJobStatus"] in {"Completed", "Stopped"}
             if job["TrainingJobName"].startswith(f"{project}-") and ended:
                 found = describe(sagemaker, job["TrainingJobName"])
-                if found.get("ModelArtifacts"):
+                if found.get("ModelArtifacts") and not found.get("TuningJobArn"):
                     return found
     raise JobError(
         f"No job of the project {project!r} has left a model; run: python -m client train"

@@ -84,24 +84,29 @@ class Aws:
             timeout=30,
         )
 
-    def asked(self, action: str) -> list[dict[str, Any]]:
-        """Return what was sent for an action of SageMaker or ECR, such as CreateTrainingJob."""
+    def requests(self) -> list[dict[str, str]]:
+        """Return all that was sent since the account was prepared."""
         recording = self.home / "requests.jsonl"
         lines = recording.read_text("utf-8").splitlines() if recording.exists() else []
-        return [
-            json.loads(entry["body"])
-            for entry in map(json.loads, lines)
-            if entry["action"] == action
-        ]
+        return [json.loads(line) for line in lines]
+
+    def asked(self, action: str) -> list[dict[str, Any]]:
+        """Return what was sent for an action of SageMaker or ECR, such as CreateTrainingJob."""
+        return [json.loads(entry["body"]) for entry in self.requests() if entry["action"] == action]
 
     def refuse(self, action: str, code: str, message: str) -> None:
         """Let AWS refuse an action from now on."""
         refusals = {action: {"code": code, "message": message}}
         (self.home / "refusals.json").write_text(json.dumps(refusals), "utf-8")
 
+    def settle(self, action: str, **attributes: Any) -> None:
+        """Let what an action makes have these of moto's attributes from now on, such as a state."""
+        (self.home / "outcomes.json").write_text(json.dumps({action: attributes}), "utf-8")
+
     def prepare(self) -> None:
         """Begin anew: an account with nothing but an execution role and a pushed image."""
-        (self.home / "refusals.json").unlink(missing_ok=True)
+        for told in ("refusals.json", "outcomes.json"):
+            (self.home / told).unlink(missing_ok=True)
         self.call("POST", "reset")
         self.client("iam").create_role(
             RoleName="SageMakerRole", AssumeRolePolicyDocument=json.dumps(_TRUST)
@@ -141,7 +146,8 @@ def serve(home: Path) -> Iterator[Aws]:
     port = free_port()
     aws = Aws(f"http://127.0.0.1:{port}", home)
     proxy = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("recording_proxy.py"), home, str(port)],
+        [sys.executable, "-m", "tests.client.recording_proxy", home, str(port)],
+        cwd=PROJECT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
