@@ -146,8 +146,7 @@ def serve(home: Path) -> Iterator[Aws]:
     port = free_port()
     aws = Aws(f"http://127.0.0.1:{port}", home)
     proxy = subprocess.Popen(
-        [sys.executable, "-m", "tests.client.recording_proxy", home, str(port)],
-        cwd=PROJECT,
+        [sys.executable, Path(__file__).with_name("recording_proxy.py"), home, str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
