@@ -140,14 +140,14 @@ def delete(sagemaker: Any, endpoint: str) -> list[str]:
     found = configuration(sagemaker, endpoint)
     if found is None:
         return []
-    models = _models(sagemaker, found)
+    behind = models(sagemaker, found)
     sagemaker.delete_endpoint(EndpointName=endpoint)
-    return [f"endpoint {endpoint}", *_delete_all(sagemaker, found, models)]
+    return [f"endpoint {endpoint}", *_delete_all(sagemaker, found, behind)]
 
 
 def delete_configuration(sagemaker: Any, name: str) -> list[str]:
     """Delete an endpoint configuration and its models; return what was deleted."""
-    return _delete_all(sagemaker, name, _models(sagemaker, name))
+    return _delete_all(sagemaker, name, models(sagemaker, name))
 
 
 def _delete_all(sagemaker: Any, configuration: str, models: list[str]) -> list[str]:
@@ -163,7 +163,13 @@ def summary(sagemaker: Any, endpoint: str) -> dict[str, Any]:
     return {"endpoint": found["EndpointName"], "status": found["EndpointStatus"]}
 
 
-def _models(sagemaker: Any, configuration: str) -> list[str]:
+def arn(sagemaker: Any, endpoint: str) -> str:
+    """Return an endpoint's ARN."""
+    return str(sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointArn"])
+
+
+def models(sagemaker: Any, configuration: str) -> list[str]:
+    """Name the models of an endpoint configuration."""
     try:
         found = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
     except ClientError as error:

@@ -127,13 +127,13 @@ def things(account: Account) -> list[Thing]:
     """Return all that the project has, by kind and then the newest first."""
     sagemaker = account.client("sagemaker")
     found = [
-        thing
+        one
         for kind, name in _names(account, sagemaker)
-        if (thing := _thing(sagemaker, kind, name)) is not None
+        if (one := thing(sagemaker, kind, name)) is not None
     ]
     order = [kind.title for kind in KINDS.values()]
-    found.sort(key=lambda thing: thing.created, reverse=True)
-    return sorted(found, key=lambda thing: order.index(thing.kind.title))
+    found.sort(key=lambda one: one.created, reverse=True)
+    return sorted(found, key=lambda one: order.index(one.kind.title))
 
 
 def _names(account: Account, sagemaker: Any) -> set[tuple[Kind, str]]:
@@ -146,7 +146,7 @@ def _names(account: Account, sagemaker: Any) -> set[tuple[Kind, str]]:
     for kind in KINDS.values():
         pages = sagemaker.get_paginator(kind.lists).paginate(NameContains=account.project)
         listed = {summary[kind.arn] for page in pages for summary in page[kind.summaries]}
-        arns |= {arn for arn in listed - arns if _has_tag(sagemaker, arn, account.project)}
+        arns |= {arn for arn in listed - arns if is_of_project(account, arn)}
     # arn:aws:sagemaker:REGION:ACCOUNT:TYPE/NAME
     parts = [arn.split(":", 5)[5].split("/", 1) for arn in arns]
     return {(KINDS[kind], name) for kind, name in parts if kind in KINDS}
@@ -166,17 +166,19 @@ def _tagged(account: Account) -> Iterator[str]:
             yield found["ResourceARN"]
 
 
-def _has_tag(sagemaker: Any, arn: str, project: str) -> bool:
+def is_of_project(account: Account, arn: str) -> bool:
+    """Tell whether something has the project's tag."""
+    pages = account.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
     try:
-        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-        return {"Key": TAG, "Value": project} in [tag for page in pages for tag in page["Tags"]]
+        tags = [tag for page in pages for tag in page["Tags"]]
     except ClientError as error:
         if is_missing(error):
             return False
         raise
+    return {"Key": TAG, "Value": account.project} in tags
 
 
-def _thing(sagemaker: Any, kind: Kind, name: str) -> Thing | None:
+def thing(sagemaker: Any, kind: Kind, name: str) -> Thing | None:
     """Ask what a thing is; None if it is there no more, which the tags' index does not know."""
     try:
         found = getattr(sagemaker, kind.describe)(**{kind.name: name})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+#: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
+IMAGE = "simplenet-sagemaker"
+
 
 def unique(project: str) -> str:
     """Return a name that begins with the project's, sorts by time, and that nothing else has."""

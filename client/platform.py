@@ -19,6 +19,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from client import sdk, training_job
+from client.names import IMAGE
 from client.refusal import Refusal
 from client.storage import Prefix
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.account import Account
-
-#: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
-IMAGE = "simplenet-sagemaker"
 
 #: Where local mode's artefacts go.
 LOCAL_OUTPUT = Path("sagemaker_local")

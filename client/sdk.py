@@ -115,6 +115,8 @@ def tune(session: Session, tuning: TuningJob) -> None:
         else ContinuousParameter(span.low, span.high, scaling_type=span.scale)
         for name, span in tuning.ranges.items()
     }
+    # The SDK asks itself for a model, and warns that there is none.
+    logging.disable(logging.WARNING)
     with starting(session):
         HyperparameterTuner(
             estimator(session, tuning.job),
@@ -127,6 +129,7 @@ def tune(session: Session, tuning: TuningJob) -> None:
             early_stopping_type="Auto",
             tags=tuning.job.tags,
         ).fit(inputs(tuning.job), job_name=tuning.name, wait=False)
+    logging.disable(logging.NOTSET)
 
 
 def follow(session: Session, name: str) -> None:
