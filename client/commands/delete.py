@@ -60,16 +60,19 @@ def command(
         raise click.UsageError("--endpoint deletes only that; leave out what else is asked for.")
     account = place.account()
     steps = cleanup.endpoint(account, endpoint) if endpoint else _steps(place, account, also)
+    say = options.say if as_json else click.echo
     if dry_run:
         options.say("Nothing is deleted; this would be done:")
-        done, left = [step.what for step in steps], []
+        for step in steps:
+            say(step.what)
+        done, left = [step.what for step in steps], list[str]()
     else:
         _confirm([step for step in steps if step.loses and not yes])
-        done, left = cleanup.run(steps, options.say)
+        done, left = cleanup.run(steps, say)
     if as_json:
         options.result({"done": done, "left": left}, as_json=True)
-    elif dry_run or not steps:
-        click.echo("\n".join(done) or "Nothing: there is nothing of the project.")
+    elif not steps:
+        click.echo("Nothing: there is nothing of the project.")
     if left:
         raise cleanup.CleanupError("\n".join(["what is still there:", *left]))
 
