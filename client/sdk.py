@@ -140,6 +140,7 @@ def follow(session: Session, name: str) -> None:
     """
     with quiet():
         session.logs_for_job(name, wait=True, log_type="All")
+    sys.stderr.write("\n")
 
 
 def model(session: Session, deployment: Deployment) -> Model:
