@@ -19,7 +19,6 @@ import boto3
 from botocore.exceptions import ClientError
 
 from client import sdk, training_job
-from client.endpoint import Endpoint
 from client.names import IMAGE
 from client.refusal import Refusal
 from client.storage import Prefix
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.account import Account
-    from client.endpoint import Predictor
 
 #: Where local mode's artefacts go.
 LOCAL_OUTPUT = Path("sagemaker_local")
@@ -79,11 +77,8 @@ class Platform(Protocol):
     def directories(self, address: str) -> list[str]:
         """Name the directories in one, s3:// or file://."""
 
-    def upload(self, directory: Path, name: str) -> str:
-        """Give a directory an address that a job can read, below the project's."""
-
-    def predictor(self, endpoint: str) -> Predictor:
-        """Return what scores arrays at an endpoint."""
+    def put(self, directory: Path, name: str) -> str:
+        """Give a directory of channels an address that a job can read."""
 
     def output(self, job: str) -> str:
         """Return the address below which a job leaves model.tar.gz and output.tar.gz."""
@@ -165,18 +160,13 @@ class Cloud:
         if self.bucket is None:
             self.session.default_bucket()
 
-    def upload(self, directory: Path, name: str) -> str:
-        """Copy a directory to S3; return its address."""
+    def put(self, directory: Path, name: str) -> str:
+        """Copy a directory of channels to S3, below the project's prefix; return its address."""
         self.make_bucket()
         prefix = self.prefix_of_project / name
         for _ in prefix.upload(self.account.client("s3"), directory):
             pass
         return str(prefix)
-
-    def predictor(self, endpoint: str) -> Predictor:
-        """Return what scores arrays at an endpoint."""
-        found: Predictor = sdk.predictor(self.session, endpoint)
-        return found
 
     def output(self, job: str) -> str:  # noqa: ARG002  # SageMaker itself appends it
         """Return the address below which a job leaves JOB/output/model.tar.gz."""
@@ -214,13 +204,9 @@ class Local:
         directory = Path(url2pathname(urlsplit(address).path))
         return sorted(found.name for found in directory.iterdir() if found.is_dir())
 
-    def upload(self, directory: Path, name: str) -> str:  # noqa: ARG002  # it is here already
-        """Return the address of a directory."""
+    def put(self, directory: Path, name: str) -> str:  # noqa: ARG002  # it is here already
+        """Return the address of a directory of channels."""
         return directory.resolve().as_uri()
-
-    def predictor(self, endpoint: str) -> Predictor:  # noqa: ARG002  # there is only one
-        """Return the container that serves."""
-        return Endpoint(f"http://127.0.0.1:{self.port}")
 
     def output(self, job: str) -> str:
         """Return the address of the directory in which a job leaves model.tar.gz."""

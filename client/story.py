@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from client import chapters, data, hosting, interruption, pictures, training_job
+from client import chapters, data, hosting, interruption, pictures, sdk, training_job
 from client.hosting import Deployment
 from client.training_job import TrainingJob
 
@@ -86,7 +86,7 @@ def tell(
     say(f"1/6 Data: {len(story.train.labels)} rows to train, {len(story.test.labels)} to test with")
     directory = story.write()
     say("2/6 Uploading it")
-    address = platform.upload(directory, f"runs/{story.name}")
+    address = platform.put(directory, f"runs/{story.name}")
     say(f"3/6 Training, in the job {story.name}")
     description = training_job.run(platform.session, story.job(platform, address))
     deployment = story.deployment(platform, training_job.artefact(description))
@@ -95,13 +95,15 @@ def tell(
         say(f"4/6 Deploying {deployment.model_data}")
         hosting.deploy(platform.session, deployment, progress)
         say("5/6 Evaluating the endpoint on the test rows")
-        predictor = platform.predictor(story.name)
+        predictor = sdk.predictor(platform.session, story.name)
         found = chapters.evaluate(predictor, story.test, story.output, verbose=verbose)
         kept = story.keep
     finally:
         if not kept:
             say("6/6 Deleting the endpoint")
-            with interruption.undisturbed():
-                hosting.delete(platform.sagemaker, story.name)
+            # Local mode's containers go with the platform.
+            if not platform.session.local_mode:
+                with interruption.undisturbed():
+                    hosting.delete(platform.sagemaker, story.name)
     summary = training_job.summary(description)
     return summary | ({"endpoint": story.name} if kept else {}), found
