@@ -67,8 +67,11 @@ class Aws:
         }
 
     def client(self, service: str) -> Any:
-        """Return boto3's client of a service, to prepare the account or to look at it."""
-        return boto3.Session("testing", "testing", region_name=REGION).client(
+        """Return boto3's client of a service, to prepare the account or to look at it.
+
+        It may do everything, and what it asks is not recorded.
+        """
+        return boto3.Session("inspector", "inspector", region_name=REGION).client(
             service,
             verify=self.environment["AWS_CA_BUNDLE"],
             config=Config(proxies={"https": self.proxy, "http": self.proxy}),
