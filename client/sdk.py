@@ -138,9 +138,11 @@ def follow(session: Session, name: str) -> None:
     Raises:
         UnexpectedStatusException: if it fails.
     """
-    with quiet():
-        session.logs_for_job(name, wait=True, log_type="All")
-    sys.stderr.write("\n")
+    try:
+        with quiet():
+            session.logs_for_job(name, wait=True, log_type="All")
+    finally:
+        sys.stderr.write("\n")
 
 
 def model(session: Session, deployment: Deployment) -> Model:
