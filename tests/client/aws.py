@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -94,12 +95,12 @@ class Aws:
         return [json.loads(line) for line in lines]
 
     def asked(self, action: str) -> list[dict[str, Any]]:
-        """Return what was sent for an action of SageMaker or ECR, such as CreateTrainingJob."""
+        """Return what was sent for an action, such as CreateTrainingJob."""
         return [json.loads(entry["body"]) for entry in self.requests() if entry["action"] == action]
 
-    def refuse(self, action: str, code: str, message: str) -> None:
-        """Let AWS refuse an action from now on."""
-        refusals = {action: {"code": code, "message": message}}
+    def refuse(self, action: str, code: str, message: str, times: int = 1_000_000) -> None:
+        """Let AWS refuse an action so many times from now on."""
+        refusals = {action: {"code": code, "message": message, "times": times}}
         (self.home / "refusals.json").write_text(json.dumps(refusals), "utf-8")
 
     def settle(self, action: str, **attributes: Any) -> None:
@@ -133,14 +134,64 @@ class Aws:
         self, *words: str | Path, directory: Path = PROJECT, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m client` with the words, in a directory, against this account."""
-        return subprocess.run(
+        with self.started(*words, directory=directory, **environment) as process:
+            said, log = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, log)
+
+    def interrupt(
+        self, action: str, *words: str | Path, number: signal.Signals = signal.SIGINT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m client`, and send it a signal while it asks for an action."""
+        with self.started(*words) as process:
+            wait_until(
+                lambda: self.asked(action) or process.poll() is not None, f"it asks for {action}"
+            )
+            process.send_signal(number)
+            # Where it waits for an endpoint to be there, so that it can be deleted, it is.
+            self.settle("DescribeEndpoint", endpoint_status="InService")
+            said, log = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, log)
+
+    @contextmanager
+    def started(
+        self, *words: str | Path, directory: Path = PROJECT, **environment: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start `python -m client`; it ends with the context."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "client", *map(str, words)],
             cwd=directory,
             env={**self.environment, "PYTHONPATH": str(PROJECT), **environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
+        try:
+            with process:
+                yield process
+        finally:
+            process.kill()
+
+    def left(self) -> dict[str, list[str]]:
+        """Name what is there on SageMaker, or runs, by kind."""
+        sagemaker = self.client("sagemaker")
+        jobs = [
+            *sagemaker.list_training_jobs()["TrainingJobSummaries"],
+            *sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"],
+        ]
+        states = ("TrainingJobStatus", "HyperParameterTuningJobStatus")
+        return {
+            "endpoints": [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]],
+            "configurations": [
+                one["EndpointConfigName"]
+                for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]
+            ],
+            "models": [one["ModelName"] for one in sagemaker.list_models()["Models"]],
+            "running jobs": [
+                str(job)
+                for job in jobs
+                if not {"Completed", "Failed", "Stopped"} & {job.get(state) for state in states}
+            ],
+        }
 
 
 @contextmanager

@@ -6,7 +6,7 @@ It adds what moto's SageMaker lacks: jobs that are stopped, endpoints that score
 usage: recording_proxy.py DIRECTORY PORT
 
 DIRECTORY/requests.jsonl gets a line a request; DIRECTORY/refusals.json may hold, by action, the
-code and message with which AWS would refuse it, and DIRECTORY/outcomes.json the attributes of what
+code and message with which AWS would refuse it, and how often, and DIRECTORY/outcomes.json the attributes of what
 an action makes.
 """
 
@@ -48,8 +48,11 @@ def answer(
     request = Request(urlsplit(host).netloc, method, path, headers, body or b"")
     with (DIRECTORY / "requests.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"action": request.action, "body": request.text}) + "\n")
-    refused = told("refusals.json").get(request.action)
-    if refused:
+    refusals = told("refusals.json")
+    refused = refusals.get(request.action)
+    if refused and refused["times"]:
+        refused["times"] -= 1
+        (DIRECTORY / "refusals.json").write_text(json.dumps(refusals), "utf-8")
         return request.refusal(refused["code"], refused["message"])
     for permission in request.permissions():
         if not is_allowed(*permission):
