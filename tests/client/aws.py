@@ -144,7 +144,8 @@ class Aws:
         """Run `python -m client`, and send it a signal while it asks for an action."""
         with self.started(*words) as process:
             wait_until(
-                lambda: self.asked(action) or process.poll() is not None, f"it asks for {action}"
+                lambda: action in {entry["action"] for entry in self.requests()},
+                f"it asks {action}",
             )
             process.send_signal(number)
             # Where it waits for an endpoint to be there, so that it can be deleted, it is.

@@ -5,9 +5,9 @@ It adds what moto's SageMaker lacks: jobs that are stopped, endpoints that score
 
 usage: recording_proxy.py DIRECTORY PORT
 
-DIRECTORY/requests.jsonl gets a line a request; DIRECTORY/refusals.json may hold, by action, the
-code and message with which AWS would refuse it, and how often, and DIRECTORY/outcomes.json the attributes of what
-an action makes.
+DIRECTORY/requests.jsonl gets a line a request. DIRECTORY/refusals.json may hold, by action, the
+code and message with which AWS would refuse it, and how often; DIRECTORY/outcomes.json the
+attributes of what an action makes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def answer(
         return _answer(self, method, host, path, headers, body)  # of a test itself
     request = Request(urlsplit(host).netloc, method, path, headers, body or b"")
     with (DIRECTORY / "requests.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"action": request.action, "body": request.text}) + "\n")
+        file.write(json.dumps({"action": request.action, "body": request.recorded}) + "\n")
     refusals = told("refusals.json")
     refused = refusals.get(request.action)
     if refused and refused["times"]:
@@ -64,6 +64,9 @@ def answer(
     reply = add(request.host, path, request.action, request.body)
     if reply is None:
         reply = _answer(self, method, host, path, headers, body)
+        if request.action == "CreateEndpointConfig":
+            made = _find(request.host, request.action, json.loads(request.body))
+            made.arn = made.endpoint_config_arn  # moto itself keeps it in a tuple
         settle(request.host, request.action, request.body, chosen)
     return reply
 
@@ -89,6 +92,11 @@ class Request:
     def text(self) -> str:
         """The body, as far as it is text."""
         return self.body.decode("utf-8", "replace")
+
+    @property
+    def recorded(self) -> str:
+        """The body, where it says what is asked, and is no data."""
+        return self.text if self.text.startswith("{") else ""
 
     @property
     def service(self) -> str:
@@ -199,6 +207,7 @@ _KEPT = {
     ),
     "CreateTransformJob": ("transform_jobs", "TransformJobName"),
     "CreateEndpoint": ("endpoints", "EndpointName"),
+    "CreateEndpointConfig": ("endpoint_configs", "EndpointConfigName"),
     "DescribeEndpoint": ("endpoints", "EndpointName"),
 }
 # By the action that stops one: the action that made it, and where moto keeps its state.
