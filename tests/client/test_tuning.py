@@ -37,7 +37,7 @@ def test_what_is_searched_lies_within_what_is_allowed() -> None:
     ("given", "fixed", "sentence"),
     [
         (["lr"], [], "'lr' sets nothing; expected NAME=LOW:HIGH."),
-        (["lt=1:2"], [], "did you mean lr?"),
+        (["epoch=1:2"], [], "did you mean epochs?"),
         (["lr=0.1"], [], "Hyperparameter lr is ''; expected a number from"),
         (["lr=0.5:0.1"], [], "'lr=0.5:0.1' is no range"),
         (["epochs=1.5:3"], [], "epochs is '1.5'; expected a whole number"),
