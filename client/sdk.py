@@ -17,17 +17,40 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
 logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
 
-from sagemaker.config import load_sagemaker_config
-from sagemaker.deserializers import NumpyDeserializer
-from sagemaker.estimator import Estimator
-from sagemaker.exceptions import UnexpectedStatusException
-from sagemaker.inputs import TrainingInput
-from sagemaker.local import LocalSession
-from sagemaker.model import Model
-from sagemaker.predictor import Predictor
-from sagemaker.serializers import NumpySerializer
-from sagemaker.session import Session
-from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Keep from the SDK, while it is imported, what it has no business with yet.
+
+    It opens a session at once, which fails where AWS' configuration is wrong before a command could
+    say so. It also lets tracebacks go to stdout.
+    """
+    empty = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    names = [*empty, "AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ.update(empty)
+    hook = sys.excepthook
+    try:
+        yield
+    finally:
+        for name in empty:
+            del os.environ[name]
+        os.environ.update(kept)
+        sys.excepthook = hook
+
+
+with _importing():
+    from sagemaker.config import load_sagemaker_config
+    from sagemaker.deserializers import NumpyDeserializer
+    from sagemaker.estimator import Estimator
+    from sagemaker.exceptions import UnexpectedStatusException
+    from sagemaker.inputs import TrainingInput
+    from sagemaker.local import LocalSession
+    from sagemaker.model import Model
+    from sagemaker.predictor import Predictor
+    from sagemaker.serializers import NumpySerializer
+    from sagemaker.session import Session
+    from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
 
 from client import interruption, metrics
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.client.test_interruption import MODEL, NOTHING, ROLE
+from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
     import subprocess
@@ -42,7 +43,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str, code: in
 )
 def test_what_never_reaches_aws(aws: Aws, environment: dict[str, str], words: list[str]) -> None:
     """Credentials, region, profile and network, before anything is made."""
-    done = aws.run("status", **environment, AWS_MAX_ATTEMPTS="1")
+    done = aws.run("status", directory=PROJECT, **environment, AWS_MAX_ATTEMPTS="1")
 
     assert_refused(done, *words)
 
@@ -75,8 +76,7 @@ def test_what_never_reaches_aws(aws: Aws, environment: dict[str, str], words: li
             TRAIN,
             "CreateTrainingJob",
             "AccessDeniedException",
-            "User: arn:aws:iam::1:user/me is not authorized to perform: "
-            "sagemaker:CreateTrainingJob on resource: x",
+            "User: me is not authorized to perform: sagemaker:CreateTrainingJob on resource: x",
             ["AWS denies sagemaker:CreateTrainingJob", "client/iam/user.json"],
         ),
         (
