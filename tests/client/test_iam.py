@@ -1,4 +1,4 @@
-"""The policies: the fake AWS of all other tests allows its user what user.json does, and no more."""
+"""The policies: the fake AWS of all the tests allows its user what user.json does, and no more."""
 
 from __future__ import annotations
 
