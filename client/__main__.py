@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import click
 
+from client import interruption
 from client.commands import Commands
 from client.refusal import Refusal
 
@@ -32,13 +32,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; say what went wrong in one sentence, and leave nothing running."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    # A closed terminal and a polite kill are to be cleaned up after like Ctrl-C.
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    interruption.listen()
     try:
         sys.exit(cli.main(prog_name="python -m client", standalone_mode=False))
     except click.Abort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 TAG = "simplenet:project"
 
 # Throttling is waited out; https://boto3.amazonaws.com/v1/documentation/api/latest/guide/retries.html
-_RETRIES = Config(retries={"mode": "adaptive", "max_attempts": 8})
+_ATTEMPTS = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"max_attempts": 8}
+_RETRIES = Config(retries={"mode": "adaptive", **_ATTEMPTS})
 
 _ROLE_SERVICE = "sagemaker.amazonaws.com"
 
@@ -43,7 +45,7 @@ class Account:
             AccountError: if no region is known.
         """
         aws = boto3.Session(region_name=region, profile_name=profile)
-        if aws.region_name is None:
+        if not aws.region_name:
             raise AccountError(
                 "No AWS region is set; give --region, or set AWS_DEFAULT_REGION, or run: "
                 "aws configure"

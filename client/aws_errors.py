@@ -31,6 +31,20 @@ _LOCAL = {
     botocore.ParamValidationError: "mend the option that it names",
 }
 
+_OF_ANOTHER = (
+    "the bucket is another account's, or client/iam/user.json does not cover it: name one of yours "
+    "with --bucket"
+)
+_OF_BUCKETS = {
+    "HeadBucket",
+    "CreateBucket",
+    "ListObjectsV2",
+    "PutObject",
+    "GetObject",
+    "HeadObject",
+    "DeleteObjects",
+}
+
 # By AWS' own code.
 _CODES = {
     "ExpiredToken": _SIGN_IN,
@@ -46,6 +60,7 @@ _CODES = {
     "TooManyRequestsException": "AWS is busy with this account; try again in a minute",
     "RequestLimitExceeded": "AWS is busy with this account; try again in a minute",
     "ResourceInUse": "the name is in use: choose another, or python -m client delete",
+    "BucketAlreadyExists": _OF_ANOTHER,
     "NoSuchBucket": "name a bucket of yours with --bucket",
     "RepositoryNotFoundException": "push the image first: ./build_and_push.sh",
     "ImageNotFoundException": "push the image first: ./build_and_push.sh",
@@ -79,7 +94,11 @@ def translated() -> Iterator[None]:
     except botocore.BotoCoreError as error:
         cures = [cure for kind, cure in _LOCAL.items() if isinstance(error, kind)]
         raise AwsError(_sentence(str(error), *cures[:1])) from error
-    except (S3UploadFailedError, sdk.UnexpectedStatusException) as error:
+    except S3UploadFailedError as error:
+        reason = error.__context__
+        refused = isinstance(reason, botocore.ClientError)
+        raise AwsError(_answer(reason) if refused else _sentence(str(error))) from error
+    except sdk.UnexpectedStatusException as error:
         raise AwsError(_sentence(str(error))) from error
 
 
@@ -93,7 +112,9 @@ def _answer(error: botocore.ClientError) -> str:
         missing = action[1].rstrip(".") if action else operation
         return _sentence(
             f"AWS denies {missing}: {message}",
-            "client/iam/user.json allows all that the commands need; or it is another account's",
+            _OF_ANOTHER
+            if operation in _OF_BUCKETS
+            else "client/iam/user.json allows all that the commands need",
         )
     cures = [_CODES[code]] if code in _CODES else []
     cures += [cure for words, cure in _WORDS.items() if re.search(words, message)]
@@ -103,3 +124,11 @@ def _answer(error: botocore.ClientError) -> str:
 def _sentence(said: str, cure: str = "") -> str:
     said = " ".join(said.split()).rstrip(".")
     return f"{said}; {cure}." if cure else f"{said}."
+
+
+def is_missing(error: botocore.ClientError) -> bool:
+    """Tell that something is not there from all else that AWS may refuse."""
+    answer = error.response["Error"]
+    if answer["Code"] == "ValidationException":
+        return bool(re.search("[Cc]ould not find|[Nn]ot found|does not exist", answer["Message"]))
+    return str(answer["Code"]) == "ResourceNotFound"

@@ -28,6 +28,10 @@ class Rows:
     features: NDArray[np.float64]  #: (rows, features)
     labels: NDArray[np.int64]  #: (rows,), each 0 or 1
 
+    def split(self, share: float) -> tuple[Rows, Rows]:
+        """Return these rows without a share of them, and that share."""
+        return _split(self.features, self.labels, share)
+
 
 def moons(points: int = 600, noise: float = 0.25, seed: int = 0) -> tuple[Rows, Rows]:
     """Return training and test rows, three to one, drawn and split as the notebook does it."""
@@ -43,9 +47,11 @@ def breast_cancer() -> tuple[Rows, Rows]:
     return _split(*load_breast_cancer(return_X_y=True))
 
 
-def _split(features: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[Rows, Rows]:
+def _split(
+    features: NDArray[np.float64], labels: NDArray[np.int64], share: float = 0.25
+) -> tuple[Rows, Rows]:
     train_features, test_features, train_labels, test_labels = train_test_split(
-        features, labels, test_size=0.25, random_state=1
+        features, labels, test_size=share, random_state=1
     )
     return Rows(train_features, train_labels), Rows(test_features, test_labels)
 

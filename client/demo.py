@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from client import artefact, data, evaluation, metrics, pictures
+from client import artefact, chapters, data, metrics, pictures
 from client.runtime import PROJECT
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ def tell(
     Raises:
         ProgramError: if `train` or `serve` fails, or what they need cannot be installed.
     """
-    _clear(output)
+    chapters.clear(output)
     job, serving = output / "opt_ml", output / "serving"
-    in_a_plane = train.features.shape[1] == 2  # noqa: PLR2004  # then it can be drawn
 
     say(f"1/7 Data: {len(train.labels)} rows to train on, {len(test.labels)} to test with")
     data.make_csv(train.features, train.labels, "train.csv", job / "input" / "data" / "train")
     configure(job, input_dim=train.features.shape[1])
-    if in_a_plane:
+    if chapters.is_in_a_plane(train):
         pictures.draw_data(train, output / "data.png")
 
     say("2/7 Preparing the programs train and serve; the first time takes a minute or two")
@@ -55,24 +54,9 @@ def tell(
     np.savetxt(output / "payload.csv", test.features[:3], fmt="%.6g", delimiter=",")
     with runtime.serve(serving, output / "serve.log") as endpoint:
         say(f"6/7 Evaluating {endpoint.url}/invocations on the {len(test.labels)} test rows")
-        found = evaluation.evaluate(endpoint, test.features, test.labels)
-        if in_a_plane:
-            title = f"SimpleNet on the test points: accuracy {found['Accuracy']:.3f}"
-            pictures.draw_boundary(endpoint, test, title, output / "boundary.png")
+        found = chapters.evaluate(endpoint, test, output)
         say("7/7 Cleaning up: stopping the server")
     return found
-
-
-def _clear(output: Path) -> None:
-    """Remove what the story before left in `output`, and nothing that it did not make."""
-    marker = output / ".simplenet-demo"
-    if output.exists() and any(output.iterdir()) and not marker.exists():
-        raise NotADirectoryError(
-            f"{output} holds files that are not the demo's; name a new or an empty directory."
-        )
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    marker.touch()
 
 
 def configure(opt_ml: Path, input_dim: int) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from client import sdk
+from client import interruption, sdk
+from client.aws_errors import is_missing
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ def deploy(session: sdk.Session, deployment: Deployment, say: Callable[[str], No
             sdk.update(session, deployment)
         wait(sagemaker, deployment.endpoint, say, old)
     except BaseException:
-        if old is None:
-            delete(sagemaker, deployment.endpoint)
+        with interruption.undisturbed():
+            if old is None:
+                delete(sagemaker, deployment.endpoint)
+                _delete_all(sagemaker, deployment.endpoint, [deployment.model])
         raise
     if old is not None:
         delete_configuration(sagemaker, old)
@@ -124,7 +126,7 @@ def configuration(sagemaker: Any, endpoint: str) -> str | None:
     try:
         found = sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return None
         raise
     return str(found["EndpointConfigName"])
@@ -138,14 +140,14 @@ def delete(sagemaker: Any, endpoint: str) -> list[str]:
     found = configuration(sagemaker, endpoint)
     if found is None:
         return []
-    models = _models(sagemaker, found)
+    behind = models(sagemaker, found)
     sagemaker.delete_endpoint(EndpointName=endpoint)
-    return [f"endpoint {endpoint}", *_delete_all(sagemaker, found, models)]
+    return [f"endpoint {endpoint}", *_delete_all(sagemaker, found, behind)]
 
 
 def delete_configuration(sagemaker: Any, name: str) -> list[str]:
     """Delete an endpoint configuration and its models; return what was deleted."""
-    return _delete_all(sagemaker, name, _models(sagemaker, name))
+    return _delete_all(sagemaker, name, models(sagemaker, name))
 
 
 def _delete_all(sagemaker: Any, configuration: str, models: list[str]) -> list[str]:
@@ -161,11 +163,17 @@ def summary(sagemaker: Any, endpoint: str) -> dict[str, Any]:
     return {"endpoint": found["EndpointName"], "status": found["EndpointStatus"]}
 
 
-def _models(sagemaker: Any, configuration: str) -> list[str]:
+def arn(sagemaker: Any, endpoint: str) -> str:
+    """Return an endpoint's ARN."""
+    return str(sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointArn"])
+
+
+def models(sagemaker: Any, configuration: str) -> list[str]:
+    """Name the models of an endpoint configuration."""
     try:
         found = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
     except ClientError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return []
         raise
     return [variant["ModelName"] for variant in found["ProductionVariants"]]
@@ -177,15 +185,7 @@ def _delete(operation: Callable[..., Any], **name: str) -> list[str]:
     try:
         operation(**name)
     except ClientError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return []
         raise
     return [f"{'model' if kind == 'ModelName' else 'endpoint configuration'} {value}"]
-
-
-def _is_missing(error: ClientError) -> bool:
-    """Tell SageMaker's "Could not find" from its other validation errors."""
-    answer = error.response["Error"]
-    return answer["Code"] in {"ValidationException", "ResourceNotFound"} and (
-        re.search("[Cc]ould not find|does not exist", answer["Message"]) is not None
-    )

@@ -12,16 +12,31 @@ if TYPE_CHECKING:
 #: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_MetricDefinition.html
 DEFINITIONS = [
     {"Name": name, "Regex": rf"\b{name}=([0-9.eE+-]+);"}
-    for name in ("train_loss", "train_accuracy")
+    for name in (
+        *(
+            f"{channel}_{measure}"
+            for channel in ("train", "validation", "test")
+            for measure in ("loss", "accuracy", "roc_auc")
+        ),
+        "rows_per_second",
+    )
 ]
 
 
 def history(log: Iterable[str]) -> dict[str, list[float]]:
     """Return each metric's numbers, one an epoch, in the order of the log's lines."""
-    found: dict[str, list[float]] = {definition["Name"]: [] for definition in DEFINITIONS}
-    for line in log:
-        if line.startswith("epoch="):
-            for definition in DEFINITIONS:
-                if match := re.search(definition["Regex"], line):
-                    found[definition["Name"]].append(float(match[1]))
+    return _found(line for line in log if line.startswith("epoch="))
+
+
+def final(log: Iterable[str]) -> dict[str, float]:
+    """Return the metrics of the network that was saved; the last line of the log has them."""
+    return {name: numbers[-1] for name, numbers in _found(log).items()}
+
+
+def _found(lines: Iterable[str]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        for definition in DEFINITIONS:
+            if match := re.search(definition["Regex"], line):
+                found.setdefault(definition["Name"], []).append(float(match[1]))
     return found

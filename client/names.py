@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import time
 
+#: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
+IMAGE = "simplenet-sagemaker"
+
 
 def unique(project: str) -> str:
     """Return a name that begins with the project's, sorts by time, and that nothing else has."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(now))
     return f"{project}-{stamp}-{int(now % 1 * 1000):03d}"
+
+
+def short(project: str) -> str:
+    """Return a name of at most 32 characters, which is all that a tuning job may have."""
+    return f"{project[:16].rstrip('-')}-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}"

@@ -19,6 +19,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from client import sdk, training_job
+from client.names import IMAGE
 from client.refusal import Refusal
 from client.storage import Prefix
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.account import Account
-
-#: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
-IMAGE = "simplenet-sagemaker"
 
 #: Where local mode's artefacts go.
 LOCAL_OUTPUT = Path("sagemaker_local")
@@ -78,6 +76,9 @@ class Platform(Protocol):
 
     def directories(self, address: str) -> list[str]:
         """Name the directories in one, s3:// or file://."""
+
+    def put(self, directory: Path, name: str) -> str:
+        """Give a directory of channels an address that a job can read."""
 
     def output(self, job: str) -> str:
         """Return the address below which a job leaves model.tar.gz and output.tar.gz."""
@@ -154,6 +155,19 @@ class Cloud:
         """Name the directories in one: s3://BUCKET/PREFIX."""
         return Prefix.of(address).directories(self.account.client("s3"))
 
+    def make_bucket(self) -> None:
+        """Make the default bucket, where it is not there yet."""
+        if self.bucket is None:
+            self.session.default_bucket()
+
+    def put(self, directory: Path, name: str) -> str:
+        """Copy a directory of channels to S3, below the project's prefix; return its address."""
+        self.make_bucket()
+        prefix = self.prefix_of_project / name
+        for _ in prefix.upload(self.account.client("s3"), directory):
+            pass
+        return str(prefix)
+
     def output(self, job: str) -> str:  # noqa: ARG002  # SageMaker itself appends it
         """Return the address below which a job leaves JOB/output/model.tar.gz."""
         return f"{self.home}/jobs"
@@ -189,6 +203,10 @@ class Local:
         """Name the directories in one: file://DIRECTORY."""
         directory = Path(url2pathname(urlsplit(address).path))
         return sorted(found.name for found in directory.iterdir() if found.is_dir())
+
+    def put(self, directory: Path, name: str) -> str:  # noqa: ARG002  # it is here already
+        """Return the address of a directory of channels."""
+        return directory.resolve().as_uri()
 
     def output(self, job: str) -> str:
         """Return the address of the directory in which a job leaves model.tar.gz."""

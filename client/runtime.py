@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from client import interruption
 from client.endpoint import Endpoint
 from client.refusal import Refusal
 
@@ -200,7 +201,7 @@ def _started(
         yield process
     finally:
         if process.poll() is None:
-            with _undisturbed():
+            with interruption.undisturbed():
                 stop(process)
         if process.stdout:
             process.stdout.close()
@@ -272,15 +273,3 @@ def _stop_group(process: subprocess.Popen[str]) -> None:
         return
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C interrupt a clean-up."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

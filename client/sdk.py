@@ -10,25 +10,49 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 # Read when the SDK is imported; it warns otherwise, on every start, of what is said above.
 os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
 logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
 
-from sagemaker.config import load_sagemaker_config
-from sagemaker.deserializers import NumpyDeserializer
-from sagemaker.estimator import Estimator
-from sagemaker.exceptions import UnexpectedStatusException
-from sagemaker.inputs import TrainingInput
-from sagemaker.local import LocalSession
-from sagemaker.model import Model
-from sagemaker.predictor import Predictor
-from sagemaker.serializers import NumpySerializer
-from sagemaker.session import Session
 
-from client import metrics
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Keep from the SDK, while it is imported, what it has no business with yet.
+
+    It opens a session at once, which fails where AWS' configuration is wrong before a command could
+    say so. It also lets tracebacks go to stdout.
+    """
+    empty = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    names = [*empty, "AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ.update(empty)
+    hook = sys.excepthook
+    try:
+        yield
+    finally:
+        for name in empty:
+            del os.environ[name]
+        os.environ.update(kept)
+        sys.excepthook = hook
+
+
+with _importing():
+    from sagemaker.config import load_sagemaker_config
+    from sagemaker.deserializers import NumpyDeserializer
+    from sagemaker.estimator import Estimator
+    from sagemaker.exceptions import UnexpectedStatusException
+    from sagemaker.inputs import TrainingInput
+    from sagemaker.local import LocalSession
+    from sagemaker.model import Model
+    from sagemaker.predictor import Predictor
+    from sagemaker.serializers import NumpySerializer
+    from sagemaker.session import Session
+    from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
+
+from client import interruption, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +60,7 @@ if TYPE_CHECKING:
     from client.account import Account
     from client.hosting import Deployment
     from client.training_job import TrainingJob
+    from client.tuning_job import TuningJob
 
 __all__ = ["LocalSession", "Session", "UnexpectedStatusException"]
 
@@ -89,7 +114,13 @@ def estimator(session: Session, job: TrainingJob) -> Estimator:
 
 def train(session: Session, job: TrainingJob) -> None:
     """Start a job; local mode returns when it has ended, SageMaker at once."""
-    channels = {
+    with starting(session):
+        estimator(session, job).fit(inputs(job), job_name=job.name, wait=False, logs=False)
+
+
+def inputs(job: TrainingJob) -> dict[str, TrainingInput]:
+    """Return the channels of a job."""
+    return {
         name: TrainingInput(
             uri,
             content_type="text/csv",
@@ -97,8 +128,31 @@ def train(session: Session, job: TrainingJob) -> None:
         )
         for name, uri in job.channels.items()
     }
-    with quiet():
-        estimator(session, job).fit(channels, job_name=job.name, wait=False, logs=False)
+
+
+def tune(session: Session, tuning: TuningJob) -> None:
+    """Start a tuning job."""
+    ranges = {
+        name: IntegerParameter(int(span.low), int(span.high), scaling_type=span.scale)
+        if span.is_whole
+        else ContinuousParameter(span.low, span.high, scaling_type=span.scale)
+        for name, span in tuning.ranges.items()
+    }
+    # The SDK asks itself for a model, and warns that there is none.
+    logging.disable(logging.WARNING)
+    with starting(session):
+        HyperparameterTuner(
+            estimator(session, tuning.job),
+            objective_metric_name=tuning.objective,
+            objective_type=tuning.direction,
+            hyperparameter_ranges=ranges,
+            metric_definitions=metrics.DEFINITIONS,
+            max_jobs=tuning.max_jobs,
+            max_parallel_jobs=tuning.parallel,
+            early_stopping_type="Auto",
+            tags=tuning.job.tags,
+        ).fit(inputs(tuning.job), job_name=tuning.name, wait=False)
+    logging.disable(logging.NOTSET)
 
 
 def follow(session: Session, name: str) -> None:
@@ -107,8 +161,11 @@ def follow(session: Session, name: str) -> None:
     Raises:
         UnexpectedStatusException: if it fails.
     """
-    with quiet():
-        session.logs_for_job(name, wait=True, log_type="All")
+    try:
+        with quiet():
+            session.logs_for_job(name, wait=True, log_type="All")
+    finally:
+        sys.stderr.write("\n")
 
 
 def model(session: Session, deployment: Deployment) -> Model:
@@ -125,7 +182,7 @@ def model(session: Session, deployment: Deployment) -> Model:
 
 def deploy(session: Session, deployment: Deployment) -> None:
     """Make model, endpoint configuration and endpoint; local mode returns when it serves."""
-    with quiet():
+    with starting(session):
         model(session, deployment).deploy(
             initial_instance_count=deployment.instance_count,
             instance_type=deployment.instance_type,
@@ -137,7 +194,7 @@ def deploy(session: Session, deployment: Deployment) -> None:
 
 def update(session: Session, deployment: Deployment) -> None:
     """Give the endpoint of this name a new model and configuration; it serves all the while."""
-    with quiet():
+    with starting(session):
         model(session, deployment).create(
             instance_type=deployment.instance_type, tags=deployment.tags
         )
@@ -161,6 +218,19 @@ def predictor(session: Session, endpoint: str) -> Predictor:
 
 
 @contextmanager
+def starting(session: Session) -> Iterator[None]:
+    """Be quiet, and let an interrupt wait for what SageMaker is asked to make.
+
+    Local mode starts and waits in one call, so there it does not wait.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt.
+    """
+    with quiet(), nullcontext() if session.local_mode else interruption.deferred():
+        yield
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Send what the SDK prints to stderr, since stdout is for results, and let Ctrl-C through.
 
@@ -174,8 +244,7 @@ def quiet() -> Iterator[None]:
         interrupted = True
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in interruption.SIGNALS}
     try:
         with redirect_stdout(sys.stderr):
             yield

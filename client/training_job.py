@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from client import sdk
+from botocore.exceptions import ClientError
+
+from client import interruption, sdk
+from client.aws_errors import is_missing
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 #: The channels that the program reads; only train must be there.
 CHANNELS = ("train", "validation", "test", "model")
 
-_ENDED = {"Completed", "Failed", "Stopped"}
+#: The states of a job, of training, tuning or transforming, that does not run any more.
+ENDED = {"Completed", "Failed", "Stopped"}
 
 
 class JobError(Refusal):
@@ -71,7 +75,12 @@ def run(session: sdk.Session, job: TrainingJob, *, wait: bool = True) -> dict[st
         JobError: if it fails.
     """
     sagemaker = session.sagemaker_client
-    sdk.train(session, job)
+    try:
+        sdk.train(session, job)
+    except KeyboardInterrupt:
+        if not session.local_mode:
+            stop(sagemaker, job.name)
+        raise
     if wait and not session.local_mode:
         try:
             sdk.follow(session, job.name)
@@ -125,14 +134,20 @@ def artefact(description: Mapping[str, Any]) -> str:
 
 def stop(sagemaker: Any, job: str) -> bool:
     """Stop a job that runs; it saves its model so far. Tell whether there was anything to stop."""
-    if describe(sagemaker, job)["TrainingJobStatus"] in _ENDED:
-        return False
-    sagemaker.stop_training_job(TrainingJobName=job)
-    return True
+    with interruption.undisturbed():
+        try:
+            if describe(sagemaker, job)["TrainingJobStatus"] in ENDED:
+                return False
+        except ClientError as error:
+            if is_missing(error):
+                return False
+            raise
+        sagemaker.stop_training_job(TrainingJobName=job)
+        return True
 
 
 def latest(sagemaker: Any, project: str) -> dict[str, Any]:
-    """Return the newest job of the project that left a model.
+    """Return the newest job of the project that left a model; those of a tuning job do not count.
 
     Raises:
         JobError: if there is none.
@@ -145,7 +160,7 @@ def latest(sagemaker: Any, project: str) -> dict[str, Any]:
             ended = job["TrainingJobStatus"] in {"Completed", "Stopped"}
             if job["TrainingJobName"].startswith(f"{project}-") and ended:
                 found = describe(sagemaker, job["TrainingJobName"])
-                if found.get("ModelArtifacts"):
+                if found.get("ModelArtifacts") and not found.get("TuningJobArn"):
                     return found
     raise JobError(
         f"No job of the project {project!r} has left a model; run: python -m client train"

@@ -72,7 +72,12 @@ def test_every_file_that_is_named_exists(document: Path) -> None:
     links = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     below = [document.parent / link for link in links if link and not link.startswith("http")]
     named = [word for word in words(document) if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", word)]
-    named += [word.lstrip("@") for command in commands(document) for word in command if "/" in word]
+    named += [
+        word.lstrip("@").removeprefix("file://")
+        for command in commands(document)
+        for word in command
+        if "/" in word
+    ]
     named = [
         name for name in named if not name.startswith(MADE) and not ("=" in name or "'" in name)
     ]

@@ -18,19 +18,30 @@ from client import data, pictures
 @click.option("--noise", type=click.FloatRange(min=0), default=0.25, help="Their spread.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the generator.")
 @click.option(
+    "--validation",
+    type=click.FloatRange(0, 0.5),
+    default=0.0,
+    help="This share of the training rows goes to a channel of its own; tune needs one.",
+)
+@click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data"),
     help="The directory to write to.",
 )
-def command(name: str, points: int, noise: float, seed: int, output: Path) -> None:
-    """Write a data set: train/train.csv and test/test.csv, and of the moons a scatter plot."""
+def command(
+    name: str, points: int, noise: float, seed: int, *, validation: float, output: Path
+) -> None:
+    """Write a data set: train/train.csv, test/test.csv, perhaps validation, and a scatter plot."""
     context = click.get_current_context()
     drawn = [option for option in ("points", "noise", "seed") if _is_given(context, option)]
     if name != "moons" and drawn:
         raise click.UsageError(f"--{drawn[0]} is of the moons; {name} is not drawn.")
     train, test = data.moons(points, noise, seed) if name == "moons" else data.breast_cancer()
-    for channel, rows in (("train", train), ("test", test)):
+    channels = {"train": train, "test": test}
+    if validation:
+        channels["train"], channels["validation"] = train.split(validation)
+    for channel, rows in channels.items():
         path = data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
         click.echo(f"Path created: {path}")
     if name == "moons":

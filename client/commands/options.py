@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from client import platform
+from client import names, platform
 from client.account import Account
 from client.aws_errors import translated
 from client.endpoint import Endpoint
@@ -67,7 +67,7 @@ _ACCOUNT = [
 _PLACE = [
     *_ACCOUNT,
     click.option("--role", help="The execution role that SageMaker works under: name or ARN."),
-    click.option("--image", help=f"The image, in ECR or here.  [default: {platform.IMAGE}]"),
+    click.option("--image", help=f"The image, in ECR or here.  [default: {names.IMAGE}]"),
     click.option("--bucket", help="The bucket.  [default: sagemaker-REGION-ACCOUNT]"),
     click.option("--prefix", help="Where in the bucket.  [default: the project's name]"),
 ]
@@ -82,8 +82,8 @@ def _with(options: list[Any], function: Callable[..., Any]) -> Callable[..., Any
 
     @functools.wraps(function)
     def command(**values: Any) -> Any:
-        names = Place.__dataclass_fields__
-        place = Place(**{name: values.pop(name) for name in list(values) if name in names})
+        fields = Place.__dataclass_fields__
+        place = Place(**{name: values.pop(name) for name in list(values) if name in fields})
         with translated():
             return function(place=place, **values)
 

@@ -35,8 +35,7 @@ def command(place: Place, directory: Path, *, dry_run: bool, as_json: bool) -> N
     if dry_run:
         options.say(f"{len(storage.files(directory))} files would go to {platform.data}")
         return
-    if platform.bucket is None:
-        platform.session.default_bucket()  # made, where it is not there yet
+    platform.make_bucket()
     s3 = platform.account.client("s3")
     sizes = {}
     for address, size in storage.Prefix.of(platform.data).upload(s3, directory):

@@ -21,8 +21,16 @@ class HyperparameterError(ValueError):
     """A hyperparameter that cannot be used; the message goes to the user as it is."""
 
 
-def _knob(default: float | None, help: str, low: float, high: float) -> Any:  # noqa: A002
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
+def _knob(
+    default: float | None,
+    help: str,  # noqa: A002
+    low: float,
+    high: float,
+    search: tuple[float, float, str] | None = None,
+) -> Any:
+    """Declare a hyperparameter; `search` is where a tuning job looks: low, high and scale."""
+    metadata = {"help": help, "low": low, "high": high}
+    return field(default=default, metadata=metadata | ({"search": search} if search else {}))
 
 
 @dataclass(frozen=True)
@@ -30,14 +38,28 @@ class Hyperparameters:
     """The settings of one training job."""
 
     input_dim: int | None = _knob(None, "features a row; by default what the data has", 1, 100_000)
-    hidden_dim: int = _knob(20, "width of the hidden layer", 1, 65_536)
+    hidden_dim: int = _knob(
+        20, "width of the hidden layer", 1, 65_536, search=(8, 128, "Logarithmic")
+    )
     output_dim: int = _knob(1, "class scores a row: one, for two classes", 1, 1)
     epochs: int = _knob(80, "passes over the training data", 1, 1_000_000)
-    batch_size: int = _knob(16, "rows a step of the optimiser", 1, 100_000_000)
-    lr: float = _knob(
-        0.2, "learning rate of the first step; it falls to zero along half a cosine", 1e-8, 10.0
+    batch_size: int = _knob(
+        16, "rows a step of the optimiser", 1, 100_000_000, search=(8, 128, "Logarithmic")
     )
-    weight_decay: float = _knob(0.02, "decoupled weight decay, as AdamW has it", 0.0, 10.0)
+    lr: float = _knob(
+        0.2,
+        "learning rate of the first step; it falls to zero along half a cosine",
+        1e-8,
+        10.0,
+        search=(0.01, 1.0, "Logarithmic"),
+    )
+    weight_decay: float = _knob(
+        0.02,
+        "decoupled weight decay, as AdamW has it",
+        0.0,
+        10.0,
+        search=(0.001, 0.2, "Logarithmic"),
+    )
     positive_weight: float = _knob(
         1.0, "weight of a row of class 1 in the loss; above 1 for a rare class 1", 1e-3, 1e3
     )

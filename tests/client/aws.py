@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -66,9 +67,12 @@ class Aws:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str) -> Any:
-        """Return boto3's client of a service, to prepare the account or to look at it."""
-        return boto3.Session("testing", "testing", region_name=REGION).client(
+    def client(self, service: str, key: str = "inspector") -> Any:
+        """Return boto3's client of a service, to prepare the account or to look at it.
+
+        With its own key it may do everything, and what it asks is not recorded.
+        """
+        return boto3.Session(key, key, region_name=REGION).client(
             service,
             verify=self.environment["AWS_CA_BUNDLE"],
             config=Config(proxies={"https": self.proxy, "http": self.proxy}),
@@ -84,24 +88,29 @@ class Aws:
             timeout=30,
         )
 
-    def asked(self, action: str) -> list[dict[str, Any]]:
-        """Return what was sent for an action of SageMaker or ECR, such as CreateTrainingJob."""
+    def requests(self) -> list[dict[str, str]]:
+        """Return all that was sent since the account was prepared."""
         recording = self.home / "requests.jsonl"
         lines = recording.read_text("utf-8").splitlines() if recording.exists() else []
-        return [
-            json.loads(entry["body"])
-            for entry in map(json.loads, lines)
-            if entry["action"] == action
-        ]
+        return [json.loads(line) for line in lines]
 
-    def refuse(self, action: str, code: str, message: str) -> None:
-        """Let AWS refuse an action from now on."""
-        refusals = {action: {"code": code, "message": message}}
+    def asked(self, action: str) -> list[dict[str, Any]]:
+        """Return what was sent for an action, such as CreateTrainingJob."""
+        return [json.loads(entry["body"]) for entry in self.requests() if entry["action"] == action]
+
+    def refuse(self, action: str, code: str, message: str, times: int = 1_000_000) -> None:
+        """Let AWS refuse an action so many times from now on."""
+        refusals = {action: {"code": code, "message": message, "times": times}}
         (self.home / "refusals.json").write_text(json.dumps(refusals), "utf-8")
+
+    def settle(self, action: str, **attributes: Any) -> None:
+        """Let what an action makes have these of moto's attributes from now on, such as a state."""
+        (self.home / "outcomes.json").write_text(json.dumps({action: attributes}), "utf-8")
 
     def prepare(self) -> None:
         """Begin anew: an account with nothing but an execution role and a pushed image."""
-        (self.home / "refusals.json").unlink(missing_ok=True)
+        for told in ("refusals.json", "outcomes.json"):
+            (self.home / told).unlink(missing_ok=True)
         self.call("POST", "reset")
         self.client("iam").create_role(
             RoleName="SageMakerRole", AssumeRolePolicyDocument=json.dumps(_TRUST)
@@ -125,14 +134,65 @@ class Aws:
         self, *words: str | Path, directory: Path = PROJECT, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m client` with the words, in a directory, against this account."""
-        return subprocess.run(
+        with self.started(*words, directory=directory, **environment) as process:
+            said, log = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, log)
+
+    def interrupt(
+        self, action: str, *words: str | Path, number: signal.Signals = signal.SIGINT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m client`, and send it a signal while it asks for an action."""
+        with self.started(*words) as process:
+            wait_until(
+                lambda: action in {entry["action"] for entry in self.requests()},
+                f"it asks {action}",
+            )
+            process.send_signal(number)
+            # Where it waits for an endpoint to be there, so that it can be deleted, it is.
+            self.settle("DescribeEndpoint", endpoint_status="InService")
+            said, log = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, log)
+
+    @contextmanager
+    def started(
+        self, *words: str | Path, directory: Path = PROJECT, **environment: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start `python -m client`; it ends with the context."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "client", *map(str, words)],
             cwd=directory,
             env={**self.environment, "PYTHONPATH": str(PROJECT), **environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
+        try:
+            with process:
+                yield process
+        finally:
+            process.kill()
+
+    def left(self) -> dict[str, list[str]]:
+        """Name what is there on SageMaker, or runs, by kind."""
+        sagemaker = self.client("sagemaker")
+        jobs = [
+            *sagemaker.list_training_jobs()["TrainingJobSummaries"],
+            *sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"],
+        ]
+        states = ("TrainingJobStatus", "HyperParameterTuningJobStatus")
+        return {
+            "endpoints": [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]],
+            "configurations": [
+                one["EndpointConfigName"]
+                for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]
+            ],
+            "models": [one["ModelName"] for one in sagemaker.list_models()["Models"]],
+            "running jobs": [
+                str(job)
+                for job in jobs
+                if not {"Completed", "Failed", "Stopped"} & {job.get(state) for state in states}
+            ],
+        }
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.client.aws import Aws, serve
+from client import data, storage
+from tests.client.aws import ACCOUNT, REGION, Aws, serve
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -63,3 +64,24 @@ def aws(moto_proxy: Aws) -> Aws:
     """The fake AWS as a new account: an execution role, a pushed image, and nothing else."""
     moto_proxy.prepare()
     return moto_proxy
+
+
+@pytest.fixture(scope="session")
+def moons_with_validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The moon data as files: the channels train, validation and test."""
+    directory = tmp_path_factory.mktemp("moons")
+    train, test = data.moons()
+    train, validation = train.split(0.2)
+    for name, rows in (("train", train), ("validation", validation), ("test", test)):
+        data.make_csv(rows.features, rows.labels, f"{name}.csv", directory / name)
+    return directory
+
+
+@pytest.fixture
+def stored(aws: Aws, moons_with_validation: Path) -> Aws:
+    """The fake AWS with the moon data where `upload` would have put it."""
+    s3, bucket = aws.client("s3"), f"sagemaker-{REGION}-{ACCOUNT}"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    for _ in storage.Prefix(bucket, "simplenet/data").upload(s3, moons_with_validation):
+        pass
+    return aws

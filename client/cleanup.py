@@ -1,0 +1,194 @@
+"""The final clean-up: all of a project, step by step, and an honest account of what is left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from client import hosting, inventory
+from client.account import TAG
+from client.aws_errors import is_missing, translated
+from client.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from client.account import Account
+    from client.inventory import Thing
+    from client.storage import Prefix
+
+_POLL_SECONDS = 5
+
+# A job that is stopped has two minutes to save its model, and then uploads it.
+_STOP_SECONDS = 900
+
+_JOB_LOGS = {
+    "training job": "/aws/sagemaker/TrainingJobs",
+    "transform job": "/aws/sagemaker/TransformJobs",
+}
+
+
+class CleanupError(Refusal):
+    """Something that is still there after a clean-up; the message says what, and why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to be deleted or stopped."""
+
+    what: str
+    do: Callable[[], object]
+    loses: bool = False  #: whether what cannot be had again goes with it
+
+
+def run(steps: Iterable[Step], say: Callable[[str], None]) -> tuple[list[str], list[str]]:
+    """Take each step, also where one before it fails; return what was done, and what was not."""
+    done, left = [], []
+    for step in steps:
+        try:
+            with translated():
+                step.do()
+        except Refusal as error:
+            missing = isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)
+            if not missing:
+                left.append(f"{step.what}: {error}")
+                continue
+        say(step.what)
+        done.append(step.what)
+    return done, left
+
+
+def endpoint(account: Account, name: str) -> list[Step]:
+    """Return the steps that delete one endpoint with its configuration and models.
+
+    Raises:
+        CleanupError: if it is another project's.
+    """
+    sagemaker = account.client("sagemaker")
+    configuration = hosting.configuration(sagemaker, name)
+    if configuration is None:
+        return []
+    if not inventory.is_of_project(account, hosting.arn(sagemaker, name)):
+        raise CleanupError(
+            f"The endpoint {name} is not of the project {account.project}: it has no tag "
+            f"{TAG}={account.project}. Give --project, or delete it in the AWS console."
+        )
+    named = [
+        ("endpoint", name),
+        ("endpoint-config", configuration),
+        *(("model", model) for model in hosting.models(sagemaker, configuration)),
+    ]
+    return [_deletion(sagemaker, inventory.KINDS[kind], name) for kind, name in named]
+
+
+def hosted(account: Account, things: Iterable[Thing]) -> list[Step]:
+    """Return the steps that delete all endpoints, configurations and models."""
+    sagemaker = account.client("sagemaker")
+    return [_deletion(sagemaker, found.kind, found.name) for found in things if found.kind.delete]
+
+
+def _deletion(sagemaker: Any, kind: inventory.Kind, name: str) -> Step:
+    delete = getattr(sagemaker, kind.delete)
+    return Step(f"delete {kind.title} {name}", partial(delete, **{kind.name: name}))
+
+
+def running(account: Account, things: Iterable[Thing]) -> list[Step]:
+    """Return the steps that stop each job that runs, and wait until all have ended."""
+    sagemaker = account.client("sagemaker")
+    jobs = [found for found in things if found.kind.stop and found.runs]
+    stops = [
+        Step(f"stop {job.kind.title} {job.name}", partial(_stop, sagemaker, job)) for job in jobs
+    ]
+    # What stops still writes to S3, which is to be emptied.
+    ends = [
+        Step(f"wait for {job.kind.title} {job.name} to end", partial(_wait, sagemaker, job))
+        for job in jobs
+    ]
+    return stops + ends
+
+
+def _stop(sagemaker: Any, job: Thing) -> None:
+    if job.status != "Stopping":
+        getattr(sagemaker, job.kind.stop)(**{job.kind.name: job.name})
+
+
+def _wait(sagemaker: Any, job: Thing) -> None:
+    give_up = time.monotonic() + _STOP_SECONDS
+    while (found := inventory.thing(sagemaker, job.kind, job.name)) and found.runs:
+        if time.monotonic() > give_up:
+            raise CleanupError(
+                f"it is still {found.status} after {_STOP_SECONDS} s; try again later."
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def data(account: Account, prefix: Prefix) -> list[Step]:
+    """Return the step that deletes all objects below a prefix of S3, if there are any."""
+    s3 = account.client("s3")
+    try:
+        sizes = [found["Size"] for found in prefix.objects(s3)]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchBucket":
+            return []
+        raise
+    what = f"delete {len(sizes):,} objects, {sum(sizes):,} bytes, below {prefix}"
+    return [Step(what, partial(prefix.delete, s3), loses=True)] if sizes else []
+
+
+def images(account: Account, repository: str) -> list[Step]:
+    """Return the step that deletes a repository of ECR with all its images, if it is there."""
+    ecr = account.client("ecr")
+    try:
+        ecr.describe_repositories(repositoryNames=[repository])
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "RepositoryNotFoundException":
+            return []
+        raise
+    delete = partial(ecr.delete_repository, repositoryName=repository, force=True)
+    return [Step(f"delete all images of {account.registry}/{repository}", delete, loses=True)]
+
+
+def logs(account: Account, things: Iterable[Thing]) -> list[Step]:
+    """Return the steps that delete the logs of the endpoints and jobs.
+
+    The log of an endpoint that is gone is only found if it had the project's name.
+    """
+    client = account.client("logs")
+    names = {found.name for found in things if found.kind.title == "endpoint"} | {account.project}
+    groups = [f"/aws/sagemaker/Endpoints/{name}" for name in sorted(names)]
+    steps = [
+        Step(
+            f"delete log {group}", partial(client.delete_log_group, logGroupName=group), loses=True
+        )
+        for group in groups
+        if _has_group(client, group)
+    ]
+    for job in things:
+        if group := _JOB_LOGS.get(job.kind.title):
+            steps += _streams(client, group, job.name)
+    return steps
+
+
+def _has_group(client: Any, group: str) -> bool:
+    pages = client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=group)
+    return any(found["logGroupName"] == group for page in pages for found in page["logGroups"])
+
+
+def _streams(client: Any, group: str, job: str) -> Iterator[Step]:
+    """Yield a step for each host's log of a job; all jobs of the account share the group."""
+    pages = client.get_paginator("describe_log_streams").paginate(
+        logGroupName=group, logStreamNamePrefix=f"{job}/"
+    )
+    try:
+        streams = [found["logStreamName"] for page in pages for found in page["logStreams"]]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            return
+        raise
+    for stream in streams:
+        delete = partial(client.delete_log_stream, logGroupName=group, logStreamName=stream)
+        yield Step(f"delete log {group} {stream}", delete, loses=True)

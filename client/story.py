@@ -1,0 +1,109 @@
+"""The notebook's whole story through the SDK: data, upload, training, endpoint, evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from client import chapters, data, hosting, interruption, pictures, sdk, training_job
+from client.hosting import Deployment
+from client.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from client.data import Rows
+    from client.platform import Platform
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is told."""
+
+    name: str  #: of the job, the model and the endpoint
+    train: Rows
+    test: Rows
+    output: Path  #: where the data and the pictures go
+    training_instance: str
+    serving_instance: str
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    spot: bool = False
+    keep: bool = False  #: leave the endpoint, which costs
+
+    def write(self) -> Path:
+        """Write the data and its picture; return the directory of channels."""
+        chapters.clear(self.output)
+        directory = self.output / "data"
+        for channel, rows in (("train", self.train), ("test", self.test)):
+            data.make_csv(rows.features, rows.labels, f"{channel}.csv", directory / channel)
+        if chapters.is_in_a_plane(self.train):
+            pictures.draw_data(self.train, self.output / "data.png")
+        return directory
+
+    def job(self, platform: Platform, address: str) -> TrainingJob:
+        """Return the training job over a directory of channels."""
+        checkpoints = f"{platform.home}/checkpoints/{self.name}"
+        return TrainingJob(
+            name=self.name,
+            image=platform.image,
+            role=platform.role,
+            channels=training_job.channels(address, ["train", "test"]),
+            output=platform.output(self.name),
+            hyperparameters=self.hyperparameters,
+            instance_type=self.training_instance,
+            spot=self.spot,
+            checkpoints=checkpoints if self.spot else None,
+            tags=platform.tags,
+        )
+
+    def deployment(self, platform: Platform, model: str) -> Deployment:
+        """Return the deployment of a model.tar.gz."""
+        return Deployment(
+            endpoint=self.name,
+            model=self.name,
+            image=platform.image,
+            model_data=model,
+            role=platform.role,
+            instance_type=self.serving_instance,
+            tags=platform.tags,
+        )
+
+
+def tell(
+    platform: Platform,
+    story: Story,
+    say: Callable[[str], None],
+    progress: Callable[[str], None],
+    *,
+    verbose: bool = True,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Live through the story; return what it came to, and how good it is.
+
+    The endpoint is deleted in the end. Where a step fails or is interrupted, what it started is
+    stopped, and what was made before is deleted, so that nothing costs.
+    """
+    say(f"1/6 Data: {len(story.train.labels)} rows to train, {len(story.test.labels)} to test with")
+    directory = story.write()
+    say("2/6 Uploading it")
+    address = platform.put(directory, f"runs/{story.name}")
+    say(f"3/6 Training, in the job {story.name}")
+    description = training_job.run(platform.session, story.job(platform, address))
+    deployment = story.deployment(platform, training_job.artefact(description))
+    kept = False
+    try:
+        say(f"4/6 Deploying {deployment.model_data}")
+        hosting.deploy(platform.session, deployment, progress)
+        say("5/6 Evaluating the endpoint on the test rows")
+        predictor = sdk.predictor(platform.session, story.name)
+        found = chapters.evaluate(predictor, story.test, story.output, verbose=verbose)
+        kept = story.keep
+    finally:
+        if not kept:
+            say("6/6 Deleting the endpoint")
+            # Local mode's containers go with the platform.
+            if not platform.session.local_mode:
+                with interruption.undisturbed():
+                    hosting.delete(platform.sagemaker, story.name)
+    summary = training_job.summary(description)
+    return summary | ({"endpoint": story.name} if kept else {}), found

@@ -1,0 +1,107 @@
+"""`status` and `delete`: what a project has, by its tag, and that it is gone in the end."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.client.aws import ACCOUNT, REGION
+from tests.client.test_interruption import MODEL, NOTHING, ROLE, RUNNING
+
+if TYPE_CHECKING:
+    from tests.client.aws import Aws
+
+BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
+
+
+def things(aws: Aws, *options: str) -> dict[str, dict[str, object]]:
+    """Return what `status` lists, by kind and name."""
+    done = aws.run("status", "--json", *options)
+    assert 0 == done.returncode, done.stderr
+    return {f"{one['kind']} {one['name']}": one for one in json.loads(done.stdout)["things"]}
+
+
+def test_status_lists_what_has_the_projects_tag(stored: Aws) -> None:
+    """Whatever it is called; with its instances and state, and what costs is marked."""
+    assert 0 == stored.run("deploy", *ROLE, *MODEL, "--endpoint", "another-name").returncode
+    stored.settle("CreateTrainingJob", **RUNNING["CreateTrainingJob"])
+    assert 0 == stored.run("train", *ROLE, "--no-wait").returncode
+    # Named like the project's, and not tagged as its.
+    stored.client("sagemaker").create_model(
+        ModelName="simplenet-of-somebody-else", ExecutionRoleArn="arn:aws:iam::1:role/x"
+    )
+
+    found = things(stored)
+    table = stored.run("status", "--running")
+
+    endpoint = found["endpoint another-name"]
+    assert ("InService", "1 x ml.t2.medium", True) == (
+        endpoint["status"],
+        endpoint["instances"],
+        endpoint["runs"],
+    )
+    kinds = sorted(str(one["kind"]) for one in found.values())
+    assert ["endpoint", "endpoint configuration", "model", "training job"] == kinds
+    assert "model simplenet-of-somebody-else" not in found
+    assert 2 == len(table.stdout.splitlines())
+    assert all(line.startswith("*") for line in table.stdout.splitlines())
+    assert "1 x ml.c4.xlarge" in table.stdout
+    assert {} == things(stored, "--project", "two")
+
+
+def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
+    """Jobs are stopped first, S3, ECR and CloudWatch emptied; a second time is no error."""
+    assert 0 == stored.run("deploy", *ROLE, *MODEL).returncode
+    stored.settle("CreateTrainingJob", **RUNNING["CreateTrainingJob"])
+    assert 0 == stored.run("train", *ROLE, "--no-wait").returncode
+    logs, s3 = stored.client("logs"), stored.client("s3")
+    logs.create_log_group(logGroupName="/aws/sagemaker/Endpoints/simplenet")
+    logs.create_log_group(logGroupName="/aws/sagemaker/TrainingJobs")
+    (job,) = stored.asked("CreateTrainingJob")
+    for stream in (f"{job['TrainingJobName']}/algo-1", "of-another-job/algo-1"):
+        logs.create_log_stream(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=stream)
+    s3.put_object(Bucket=BUCKET, Key="simplenet-two/data/train.csv", Body=b"1,2")
+
+    planned = stored.run("delete", "--all", "--dry-run", "--json")
+    unasked = stored.run("delete", "--all")
+    assert [] == stored.asked("StopTrainingJob") + stored.asked("DeleteEndpoint")
+    done = stored.run("delete", "--all", "--yes", "--json")
+    again = stored.run("delete", "--all", "--yes", "--json")
+
+    assert 2 == unasked.returncode
+    assert "give --yes" in unasked.stderr
+    assert 0 == done.returncode, done.stderr
+    assert json.loads(planned.stdout)["done"] == json.loads(done.stdout)["done"]
+    assert {"done": [], "left": []} == json.loads(again.stdout)
+    assert NOTHING == stored.left()
+    keys = [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert ["simplenet-two/data/train.csv"] == keys
+    groups = [found["logGroupName"] for found in logs.describe_log_groups()["logGroups"]]
+    assert ["/aws/sagemaker/TrainingJobs"] == groups
+    streams = logs.describe_log_streams(logGroupName=groups[0])["logStreams"]
+    assert ["of-another-job/algo-1"] == [stream["logStreamName"] for stream in streams]
+    assert [] == stored.client("ecr").describe_repositories()["repositories"]
+
+
+def test_delete_says_what_it_could_not_delete(aws: Aws) -> None:
+    """And deletes all else; nor does it touch what is another project's."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
+    aws.refuse("DeleteEndpointConfig", "ThrottlingException", "Rate exceeded")
+
+    done = aws.run("delete", AWS_MAX_ATTEMPTS="1")
+    foreign = aws.run("delete", "--endpoint", "simplenet", "--project", "two")
+
+    assert 1 == done.returncode
+    assert "delete endpoint configuration simplenet" in done.stderr.split("still there:")[1]
+    assert "try again in a minute" in done.stderr
+    left = aws.left()
+    assert ([], []) == (left["endpoints"], left["models"])
+    assert 1 == len(left["configurations"])
+    assert 0 == foreign.returncode  # it is gone
+
+    aws.refuse("Nothing", "", "")
+    assert 0 == aws.run("deploy", *ROLE, *MODEL, "--endpoint", "third").returncode
+    foreign = aws.run("delete", "--endpoint", "third", "--project", "two")
+    assert 1 == foreign.returncode
+    assert "is not of the project two: it has no tag simplenet:project=two" in foreign.stderr
+    assert ["third"] == aws.left()["endpoints"]
