@@ -93,6 +93,11 @@ class Account:
         domain = "amazonaws.com.cn" if suffix == "aws-cn" else "amazonaws.com"
         return f"{self.number}.dkr.ecr.{self.region}.{domain}"
 
+    @property
+    def default_bucket(self) -> str:
+        """The name of the bucket that the SDK uses, and makes when it first needs it."""
+        return f"sagemaker-{self.region}-{self.number}"
+
     def role(self, given: str | None) -> str:
         """Return the ARN of the role that SageMaker works under: the given one, or the caller's.
 

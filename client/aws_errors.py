@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions as botocore
 
-from client import sdk
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -98,8 +98,14 @@ def translated() -> Iterator[None]:
         reason = error.__context__
         refused = isinstance(reason, botocore.ClientError)
         raise AwsError(_answer(reason) if refused else _sentence(str(error))) from error
-    except sdk.UnexpectedStatusException as error:
+    except _of_sdk() as error:
         raise AwsError(_sentence(str(error))) from error
+
+
+def _of_sdk() -> tuple[type[Exception], ...]:
+    """Return what the SDK raises itself, where it is in use: `doctor` works without it."""
+    exceptions = sys.modules.get("sagemaker.exceptions")
+    return (exceptions.UnexpectedStatusException,) if exceptions else ()
 
 
 def _answer(error: botocore.ClientError) -> str:
@@ -107,6 +113,9 @@ def _answer(error: botocore.ClientError) -> str:
     code = error.response["Error"].get("Code", "")
     message = error.response["Error"].get("Message", code)
     operation = error.operation_name
+    if code == "ModelError":  # the container's own answer
+        said = error.response.get("OriginalMessage", message)
+        return f"The endpoint answers HTTP {error.response.get('OriginalStatusCode')}: {said}"
     if code in _DENIED:
         action = re.search(r"perform: (\S+)", message)
         missing = action[1].rstrip(".") if action else operation

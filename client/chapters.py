@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from client import evaluation, pictures
+from client.evaluation import Scored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +37,10 @@ def is_in_a_plane(rows: Rows) -> bool:
     return int(rows.features.shape[1]) == 2  # noqa: PLR2004  # so many has a plane
 
 
-def evaluate(
-    predictor: Predictor, test: Rows, output: Path, *, verbose: bool = True
-) -> dict[str, float]:
-    """Print how good the scores of the test rows are, and draw what can be drawn."""
-    found = evaluation.evaluate(predictor, test.features, test.labels, verbose=verbose)
-    if is_in_a_plane(test):
-        title = f"SimpleNet on the test points: accuracy {found['Accuracy']:.3f}"
-        pictures.draw_boundary(predictor, test, title, output / "boundary.png")
-    return found
+def evaluate(predictor: Predictor, test: Rows, output: Path, *, verbose: bool = True) -> Scored:
+    """Print how good the scores of the test rows are, draw what can be drawn; return the scores."""
+    scored = Scored.of(test.labels, predictor.predict(test.features))
+    if verbose:
+        sys.stdout.write(evaluation.table(scored))
+    pictures.draw(output, test, scored, predictor)
+    return scored

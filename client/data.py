@@ -94,3 +94,29 @@ def read_csv(path: Path) -> Rows:
             "expected such rows, as client.data.make_csv writes them."
         )
     return Rows(table[:, 1:], labels.astype(np.int64))
+
+
+def read_scores(path: Path, rows: Rows) -> NDArray[np.float64]:
+    """Read what a batch job leaves: a score a line, or behind the row that it is of: (rows,).
+
+    Raises:
+        DataError: if the file is not that, or of other rows than these.
+    """
+    try:
+        table = pd.read_csv(path, header=None, dtype=np.float64).to_numpy()
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as scores: {error}. Expected one a line, or CSV with the score "
+            "in the last column."
+        ) from None
+    joined = table[:, :-1]
+    if joined.shape[1] == rows.features.shape[1] + 1:
+        joined = joined[:, 1:]  # behind their labels
+    if joined.shape == rows.features.shape:
+        different = ~np.isclose(joined, rows.features, rtol=1e-5, atol=1e-8).all(axis=1)
+        if different.any():
+            raise DataError(
+                f"{path}, line {int(different.argmax()) + 1} is the score of another row than that "
+                "line of the labelled rows; expected the same rows in the same order."
+            )
+    return table[:, -1]

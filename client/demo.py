@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from client import artefact, chapters, data, metrics, pictures
+from client import artefact, chapters, data, evaluation, metrics, model_card, pictures
+from client.model_card import Channel, Training
 from client.runtime import PROJECT
 
 if TYPE_CHECKING:
@@ -54,9 +55,31 @@ def tell(
     np.savetxt(output / "payload.csv", test.features[:3], fmt="%.6g", delimiter=",")
     with runtime.serve(serving, output / "serve.log") as endpoint:
         say(f"6/7 Evaluating {endpoint.url}/invocations on the {len(test.labels)} test rows")
-        found = chapters.evaluate(endpoint, test, output)
+        scored = chapters.evaluate(endpoint, test, output)
         say("7/7 Cleaning up: stopping the server")
-    return found
+    asked = f"{runtime.origin()}, serving on this machine,"
+    evaluated = model_card.Comparison(asked, "the test rows", test.features.shape[1])
+    training = _training(runtime, train, output, metrics.history(log))
+    model_card.write(model_card.card(scored, evaluated, training), output / "model_card.md")
+    return evaluation.figures(scored)
+
+
+def _training(
+    runtime: Runtime, train: Rows, output: Path, history: dict[str, list[float]]
+) -> Training:
+    """Return what the card says of the job."""
+    job = output / "opt_ml"
+    given = json.loads((job / "input/config/hyperparameters.json").read_text("utf-8"))
+    return Training(
+        job="demo",
+        image=runtime.origin(),
+        model=str(output / "model.tar.gz"),
+        machines="this machine",
+        hyperparameters=given,
+        channels=[Channel("train", str(job / "input/data/train"), len(train.labels))],
+        metrics=json.loads((job / "output/data/metrics.json").read_text("utf-8")),
+        history=history,
+    )
 
 
 def configure(opt_ml: Path, input_dim: int) -> None:
@@ -75,6 +98,7 @@ def next_steps(runtime: Runtime, output: Path) -> str:
     payload = shlex.quote(str(output / "payload.csv"))
     return f"""\
 The pictures: {", ".join(str(picture) for picture in sorted(output.glob("*.png")))}.
+The model card: {output / "model_card.md"}.
 
 Next, serve this model until Ctrl-C:
 

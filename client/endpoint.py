@@ -27,6 +27,20 @@ class Predictor(Protocol):
         """Return one class score, 0 to 1, for each row of `data`: (rows, features)."""
 
 
+@dataclass(frozen=True)
+class InParts:
+    """A predictor that is asked for no more rows at a time than SageMaker lets through."""
+
+    predictor: Predictor
+    most_bytes: int = 5_000_000
+
+    def predict(self, data: NDArray[Any], /) -> NDArray[Any]:
+        """Score rows: (rows, features) -> (rows, 1)."""
+        rows = max(1, self.most_bytes // (data.itemsize * data.shape[1]))
+        parts = [data[start : start + rows] for start in range(0, len(data), rows)]
+        return np.concatenate([np.asarray(self.predictor.predict(part)) for part in parts])
+
+
 class EndpointError(Refusal):
     """An endpoint that did not score; the message says what it answered."""
 

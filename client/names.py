@@ -1,8 +1,15 @@
-"""What the project's jobs, models and endpoints are called."""
+"""What the project's jobs, models, endpoints, images and directories are called."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
+
+#: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
+IMAGE = "simplenet-sagemaker"
+
+#: Where local mode's artefacts go, a directory for each job.
+LOCAL_OUTPUT = Path("sagemaker_local")
 
 #: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
 IMAGE = "simplenet-sagemaker"

@@ -19,7 +19,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from client import sdk, training_job
-from client.names import IMAGE
+from client.names import IMAGE, LOCAL_OUTPUT
 from client.refusal import Refusal
 from client.storage import Prefix
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.account import Account
-
-#: Where local mode's artefacts go.
-LOCAL_OUTPUT = Path("sagemaker_local")
 
 # A role's form is checked, also where no AWS is asked.
 _NO_ROLE = "arn:aws:iam::000000000000:role/local-mode"
@@ -229,7 +226,7 @@ class Local:
 
 def default_bucket(account: Account) -> str:
     """Return the name of the bucket that the SDK uses, and makes when it first needs it."""
-    return f"sagemaker-{account.region}-{account.number}"
+    return account.default_bucket
 
 
 def pushed(account: Account, image: str) -> str:

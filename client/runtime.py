@@ -56,6 +56,9 @@ class Runtime(Protocol):
     def serve_command(self, opt_ml: Path) -> str:
         """Return what to type to serve the same on port 8080."""
 
+    def origin(self) -> str:
+        """Return where the programs come from, for the model card."""
+
 
 @dataclass(frozen=True)
 class Docker:
@@ -112,6 +115,12 @@ class Docker:
         flags = ["docker", "run", "--rm", "--publish=127.0.0.1:8080:8080", *mount]
         return shlex.join([*flags, self.image, "serve"])
 
+    def origin(self) -> str:
+        """Return the image with its digest."""
+        command = ["docker", "image", "inspect", "--format={{.Id}}", self.image]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        return f"{self.image}@{found.stdout.strip()}"
+
 
 @dataclass(frozen=True)
 class VirtualEnvironment:
@@ -148,6 +157,10 @@ class VirtualEnvironment:
             f"SAGEMAKER_BASE_DIR={tree} PYTHONPATH=container "
             'PATH="$PWD/.venv/bin:$PATH" container/serve'
         )
+
+    def origin(self) -> str:
+        """Return that there is no image."""
+        return "container/ of this checkout, without an image"
 
     @staticmethod
     def _environment(opt_ml: Path) -> dict[str, str]:

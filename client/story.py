@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from client import chapters, data, hosting, interruption, pictures, sdk, training_job
+from client import chapters, data, evaluation, hosting, interruption, pictures, sdk, training_job
 from client.hosting import Deployment
 from client.training_job import TrainingJob
 
@@ -96,7 +96,7 @@ def tell(
         hosting.deploy(platform.session, deployment, progress)
         say("5/6 Evaluating the endpoint on the test rows")
         predictor = sdk.predictor(platform.session, story.name)
-        found = chapters.evaluate(predictor, story.test, story.output, verbose=verbose)
+        scored = chapters.evaluate(predictor, story.test, story.output, verbose=verbose)
         kept = story.keep
     finally:
         if not kept:
@@ -106,4 +106,4 @@ def tell(
                 with interruption.undisturbed():
                     hosting.delete(platform.sagemaker, story.name)
     summary = training_job.summary(description)
-    return summary | ({"endpoint": story.name} if kept else {}), found
+    return summary | ({"endpoint": story.name} if kept else {}), evaluation.figures(scored)

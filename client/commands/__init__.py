@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,6 +36,9 @@ COMMANDS = {
     },
 }
 
+# What `make cloud` installs, and the demo does without.
+_OF_CLOUD = {"boto3", "botocore", "sagemaker"}
+
 _FILE = Path("simplenet.toml")
 
 
@@ -57,23 +61,26 @@ class Commands(click.Group):
         return [name for section in COMMANDS.values() for name in section]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import a command; None if there is none of this name.
+        """Import a command; None if there is none of this name."""
+        if name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"client.commands.{name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import and run a command, which may import more once it knows what it is to do.
 
         Raises:
             ClickException: if what it needs is not installed.
         """
-        if name not in self.list_commands(ctx):
-            return None
         try:
-            module = importlib.import_module(f"client.commands.{name}")
+            return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] not in {"boto3", "sagemaker"}:
+            if error.name is None or error.name.split(".")[0] not in _OF_CLOUD:
                 raise
             raise click.ClickException(
-                f"{name} needs {error.name}, which is not installed here; run: make cloud"
+                f"This needs {error.name}, which is not installed here; run: make cloud"
             ) from None
-        command: click.Command = module.command
-        return command
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the sections of commands."""

@@ -1,4 +1,8 @@
-"""The options that commands share, and the platform that they name."""
+"""The options that commands share, and the platform that they name.
+
+What needs boto3 or the SDK is imported where it is first used: `evaluate` and `doctor` have these
+options too, and work where neither is installed.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,21 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from client import names, platform
-from client.account import Account
-from client.aws_errors import translated
+from client import names
 from client.endpoint import Endpoint
-from client.platform import Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from client.platform import Platform
+    from client.account import Account
+    from client.checks import Check
+    from client.endpoint import Predictor
+    from client.platform import Cloud, Platform
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,16 @@ class Place:
 
     def account(self) -> Account:
         """Return the account that the options name."""
+        from client.account import Account
+
         return Account.of(self.project, self.region, self.profile)
 
     @contextmanager
     def open(self) -> Iterator[Platform]:
         """Give the platform; local mode is cleaned up after."""
         if self.local:
+            from client import platform
+
             with platform.local(self.project, self.image, self.port) as found:
                 yield found
         else:
@@ -54,8 +63,24 @@ class Place:
         """Return the container that serves on this machine."""
         return Endpoint(f"http://127.0.0.1:{self.port}")
 
+    def predictor(self, endpoint: str) -> Predictor:
+        """Return what scores arrays at an endpoint of the account."""
+        from client import sdk
+
+        found: Predictor = sdk.predictor(sdk.connect(self.account()), endpoint)
+        return found
+
+    def checks(self) -> Iterator[Check]:
+        """Check the account that the options name."""
+        from client import account_checks
+
+        image = self.image or names.IMAGE
+        return account_checks.of_account(self.account, self.role, image, self.bucket)
+
     def cloud(self) -> Cloud:
         """Return SageMaker in the account."""
+        from client.platform import Cloud
+
         return Cloud(self.account(), self.role, self.image, self.bucket, self.prefix)
 
 
@@ -75,6 +100,18 @@ _LOCAL = [
     click.option("--local", is_flag=True, help="In the SDK's local mode, without AWS."),
     click.option("--port", default=8080, help="Where a local container serves."),
 ]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Let what AWS refuses leave as an AwsError; without boto3, nothing is asked of AWS."""
+    if find_spec("boto3") is None:
+        yield
+        return
+    from client import aws_errors
+
+    with aws_errors.translated():
+        yield
 
 
 def _with(options: list[Any], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,6 +142,11 @@ def on_sagemaker(function: Callable[..., Any]) -> Callable[..., Any]:
 def on_platform(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command work on SageMaker, and with --local on this machine."""
     return _with([*_PLACE, *_LOCAL], function)
+
+
+def in_account_or_local(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command ask what serves already, in the account or on this machine."""
+    return _with([*_ACCOUNT, *_LOCAL], function)
 
 
 dry_run = click.option(

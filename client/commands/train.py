@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client import hyperparameters, names, training_job
+from client import hyperparameters, names, provenance, training_job
 from client.commands import options
 from client.training_job import TrainingJob
 
@@ -80,6 +80,8 @@ def command(
             return
         options.say(f"Starting the job {name} on {instance_count} x {instance_type}")
         description = training_job.run(platform.session, job, wait=wait)
+        if place.local:
+            provenance.note_local_job(job, description)
     options.result(training_job.summary(description), as_json=as_json)
     if wait:
         options.say(f"Next: python -m client deploy{' --local' * place.local}")
