@@ -49,12 +49,12 @@ class Format:
 def _decode_csv(body: bytes, columns: int) -> Features:
     """Read one row of features a line, without header or label."""
     try:
-        blocks = list(table.read(io.BytesIO(body), "The body", columns))
+        rows = table.read_bytes(body, "The body", columns)
     except table.TableError as error:
         raise BodyError(str(error)) from None
-    if not blocks:
+    if not len(rows):
         raise BodyError("The body is empty; expected one row of numbers a line.")
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return rows
 
 
 def _decode_json(body: bytes, columns: int) -> Features:

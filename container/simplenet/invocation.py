@@ -13,6 +13,8 @@ from simplenet.formats import FORMATS, BodyError
 from simplenet.replies import refusal
 
 if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
     from simplenet.model import SimpleNet
     from simplenet.settings import Settings
 
@@ -34,7 +36,7 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
         return refusal(
             415, f"Content-Encoding is {encoding[:40]!r}; expected an uncompressed body."
         )
-    content = body(settings)
+    content = body(environ, settings)
     decoder, encoder = formats.choose(request_type, reply_type, content)
     try:
         features = decoder.decode(content, net.input_dim)
@@ -56,12 +58,12 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     return reply
 
 
-def body(settings: Settings) -> bytes:
+def body(environ: WSGIEnvironment, settings: Settings) -> bytes:
     """Return the body, which the bridge has read, or refuse one that is too large."""
     most = settings.max_payload_mb << 20
-    if int(request.environ.get("CONTENT_LENGTH") or 0) > most:
+    if int(environ.get("CONTENT_LENGTH") or 0) > most:
         raise RequestEntityTooLarge(_too_large(settings))
-    content: bytes = request.environ["wsgi.input"].read(most + 1)
+    content: bytes = environ["wsgi.input"].read(most + 1)
     if len(content) > most:
         raise RequestEntityTooLarge(_too_large(settings))
     return content

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from typing import TYPE_CHECKING
+
+from flask import Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -13,6 +15,9 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from simplenet import request_log
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
 
 
 class Metrics:
@@ -34,14 +39,14 @@ class Metrics:
             registry=registry,
         )
 
-    def count(self, reply: Response) -> Response:
+    def count(
+        self, environ: WSGIEnvironment, status: int, _in: int, _out: int, seconds: float
+    ) -> None:
         """Count a request, unless it is one about the server itself."""
-        environ = request.environ
         if environ["PATH_INFO"] not in {"/ping", "/metrics"}:
-            self._requests.labels(reply.status_code).inc()
+            self._requests.labels(status).inc()
             self._rows.inc(environ.get(request_log.ROWS, 0))
-            self._seconds.observe(request_log.elapsed(environ))
-        return reply
+            self._seconds.observe(seconds)
 
     @staticmethod
     def show() -> Response:

@@ -52,7 +52,7 @@ class Routes:
     def load(self) -> Response:
         """Load a model."""
         try:
-            asked = orjson.loads(body(self._settings))
+            asked = orjson.loads(body(request.environ, self._settings))
             name, url = asked["model_name"], asked["url"]
         except (ValueError, TypeError, KeyError):
             name = url = None
