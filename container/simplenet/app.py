@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response
+from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
@@ -16,7 +17,7 @@ from simplenet.formats import BodyError
 from simplenet.invocation import invoke
 from simplenet.model import ModelError
 from simplenet.paths import Paths
-from simplenet.replies import document
+from simplenet.replies import Reply, document
 from simplenet.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -45,8 +46,22 @@ def serve() -> Bridge:
     return Bridge(app.wsgi_app, settings.max_payload_mb << 20, settings.threads, observers)
 
 
+class _NoSessions(SessionInterface):
+    """No caller has a session, so that none is made for each."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        """Return the session of which Flask says that there is none."""
+        del app, request
+        return self._none
+
+
 class Application(Flask):
-    """Flask, without what nothing here uses and every request pays for: a third of its time."""
+    """Flask, without what nothing here uses and every request pays for."""
+
+    session_interface = _NoSessions()
+    response_class = replies.Reply
 
     def ensure_sync(self, func: View) -> View:
         """Return a view as it is; none is asynchronous."""
@@ -77,7 +92,7 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
         SageMaker asks again and again, waits 2 s, and takes nothing but 200 and an empty body.
         https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
         """
-        return Response(content_type="text/plain")
+        return Reply(content_type="text/plain")
 
     if settings.multi_model:
         multi_model.Routes(app, paths, settings)

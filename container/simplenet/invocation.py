@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flask import Response, request
+from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from simplenet import formats, request_log
 from simplenet.formats import FORMATS, BodyError
-from simplenet.replies import refusal
+from simplenet.replies import Reply, refusal
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
+
+    from flask import Response
 
     from simplenet.model import SimpleNet
     from simplenet.settings import Settings
@@ -50,7 +52,7 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     else:
         text, rows = encoder.encode(net.score(features)), len(features)
     environ[request_log.ROWS] = rows
-    reply = Response(text, content_type=reply_type)
+    reply = Reply(text, content_type=reply_type)
     # Whoever sends custom attributes gets them back; a header can hold no more than these.
     attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
     if attributes and re.fullmatch(r"[ -~]{1,1024}", attributes):

@@ -52,7 +52,7 @@ def load(directory: Path, name: str) -> SimpleNet:
                     "Pack model.tar.gz with the file at the archive's root.\n"
                 )
                 path = below[0]
-        return SimpleNet.load(path)
+        return SimpleNet.load(path).freeze()
     except PermissionError as error:
         raise ModelError(
             f"{error.filename} may not be read by user {os.getuid()}; "

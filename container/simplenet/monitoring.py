@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -15,9 +14,12 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from simplenet import request_log
+from simplenet.replies import Reply
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
+
+    from flask import Response
 
 
 class Metrics:
@@ -40,9 +42,10 @@ class Metrics:
         )
 
     def count(
-        self, environ: WSGIEnvironment, status: int, _in: int, _out: int, seconds: float
+        self, environ: WSGIEnvironment, status: int, bytes_in: int, bytes_out: int, seconds: float
     ) -> None:
         """Count a request, unless it is one about the server itself."""
+        del bytes_in, bytes_out
         if environ["PATH_INFO"] not in {"/ping", "/metrics"}:
             self._requests.labels(status).inc()
             self._rows.inc(environ.get(request_log.ROWS, 0))
@@ -53,4 +56,4 @@ class Metrics:
         """Return the sums over all workers."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

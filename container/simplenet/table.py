@@ -82,7 +82,7 @@ def parse(
     if (
         table is None
         or (columns is not None and table.shape[1] != columns)
-        or not np.isfinite(table).all()
+        or np.count_nonzero(np.isfinite(table)) < table.size
     ):
         return _parse_strictly(block, name, first_line, columns)
     return table

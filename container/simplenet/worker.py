@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from typing import Any, ClassVar
 
-import torch
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
@@ -31,11 +30,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     gunicorn waits for all connections, those of clients that keep theirs for a next request too.
     """
-
-    def run(self) -> None:
-        """Serve, and never think of gradients."""
-        with torch.inference_mode():
-            super().run()
 
     def handle_exit_signal(self) -> None:
         """Stop."""
