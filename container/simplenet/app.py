@@ -13,7 +13,7 @@ from werkzeug.routing import MapAdapter
 
 from simplenet import models, multi_model, replies, request_log
 from simplenet.bridge import Bridge
-from simplenet.formats import BodyError
+from simplenet.decoding import BodyError
 from simplenet.invocation import invoke
 from simplenet.model import ModelError
 from simplenet.paths import Paths

@@ -9,7 +9,8 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from simplenet import formats, request_log
-from simplenet.formats import FORMATS, BodyError
+from simplenet.decoding import BodyError
+from simplenet.formats import FORMATS
 from simplenet.replies import Reply, refusal
 
 if TYPE_CHECKING:

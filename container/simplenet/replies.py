@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from werkzeug.exceptions import HTTPException
 
-    from simplenet.formats import BodyError
+    from simplenet.decoding import BodyError
 
 log = logging.getLogger(__name__)
 
