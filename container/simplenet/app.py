@@ -43,7 +43,13 @@ def serve() -> Bridge:
     # What was imported stays: no worker need look through it, or copy its pages by looking.
     gc.collect()
     gc.freeze()
-    return Bridge(app.wsgi_app, settings.max_payload_mb << 20, settings.threads, observers)
+    return Bridge(
+        app.wsgi_app,
+        settings.max_payload_mb << 20,
+        settings.threads,
+        observers,
+        app.extensions.get("release", lambda: None),
+    )
 
 
 class _NoSessions(SessionInterface):

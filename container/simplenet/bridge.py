@@ -57,10 +57,13 @@ class Bridge:
         max_body_bytes: int,
         threads: int,
         observers: Sequence[Observer] = (),
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._wsgi = wsgi
         self._max_body_bytes = max_body_bytes
         self._observers = observers
+        #: What is to be done once a second, between requests.
+        self.beat = beat
         # No thread starts before the first large body: the workers are forked after this.
         self._threads = ThreadPoolExecutor(threads, "invocation")
 

@@ -76,7 +76,7 @@ def translate(forward: Callable[[Tensor], Tensor], columns: int) -> Step | None:
 
 
 def _linear(weight: Array, bias: Array) -> Step:
-    transposed = np.ascontiguousarray(weight.T)
+    transposed = weight.T  # a view: the weights are in memory once
     return lambda rows: rows.dot(transposed) + bias
 
 
