@@ -5,13 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 from typing import Any
 
+from simplenet import shared
 from simplenet.settings import Settings, SettingsError
 
-# As PID 1 a process does not hear SIGTERM before it asks to; gunicorn asks after the imports.
+# As PID 1 a process does not hear SIGTERM before it asks to; gunicorn asks after the imports. One
+# that came before waits, blocked by `serve`.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _begin_worker() -> None:
+    """Make SIGTERM end a worker that has only just been forked, and is not listening to it yet."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+# A new worker has gunicorn's own handler, which only its master looks after: a SIGTERM in its first
+# milliseconds would be lost, and the master would wait for it in vain.
+os.register_at_fork(
+    before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+    after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
+    after_in_child=_begin_worker,
+)
 
 # A row costs microseconds: threads of torch's own would only fight over the cores (and a forked
 # worker would wait for ever for those of its parent).
@@ -23,7 +40,7 @@ except SettingsError as error:
     sys.exit(f"serve: {error}")
 
 if _settings.metrics:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="simplenet-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared.directory("metrics"))
 
 wsgi_app = "simplenet.app:serve()"
 

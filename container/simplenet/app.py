@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response
+from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from simplenet import models, multi_model, replies, request_log
 from simplenet.bridge import Bridge
-from simplenet.formats import BodyError
+from simplenet.decoding import BodyError
 from simplenet.invocation import invoke
 from simplenet.model import ModelError
 from simplenet.paths import Paths
-from simplenet.replies import document
+from simplenet.replies import Reply, document
 from simplenet.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from flask import Request
+
+    View = TypeVar("View")
 
 
 def serve() -> Bridge:
@@ -24,7 +33,53 @@ def serve() -> Bridge:
         app = create_app(Paths.from_environment(), settings)
     except (ModelError, SettingsError) as error:
         sys.exit(f"serve: {error}")
-    return Bridge(app.wsgi_app, settings.max_payload_mb << 20, settings.threads)
+    observers = [request_log.write]
+    if settings.metrics:
+        from simplenet.monitoring import Metrics  # noqa: PLC0415  # nobody else pays for its import
+
+        metrics = Metrics()
+        app.add_url_rule("/metrics", view_func=metrics.show)
+        observers.append(metrics.count)
+    # What was imported stays: no worker need look through it, or copy its pages by looking.
+    gc.collect()
+    gc.freeze()
+    return Bridge(
+        app.wsgi_app,
+        settings.max_payload_mb << 20,
+        settings.threads,
+        observers,
+        app.extensions.get("release", lambda: None),
+    )
+
+
+class _NoSessions(SessionInterface):
+    """No caller has a session, so that none is made for each."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        """Return the session of which Flask says that there is none."""
+        del app, request
+        return self._none
+
+
+class Application(Flask):
+    """Flask, without what nothing here uses and every request pays for."""
+
+    session_interface = _NoSessions()
+    response_class = replies.Reply
+
+    def ensure_sync(self, func: View) -> View:
+        """Return a view as it is; none is asynchronous."""
+        return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Look at no host: SageMaker's differ, and any is served (H20)."""
+        if request is None:
+            return None
+        return MapAdapter(
+            self.url_map, "", "/", "", request.scheme, request.path, request.method, None
+        )
 
 
 def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
@@ -34,8 +89,7 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
         ModelError: if there is no model that can be served; then nothing must listen.
     """
     settings = settings or Settings()
-    app = Flask(__name__, static_folder=None)
-    app.before_request(request_log.begin)
+    app = Application(__name__, static_folder=None)
 
     @app.route("/ping", methods=["GET", "POST"])
     def ping() -> Response:
@@ -44,7 +98,7 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
         SageMaker asks again and again, waits 2 s, and takes nothing but 200 and an empty body.
         https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
         """
-        return Response(content_type="text/plain")
+        return Reply(content_type="text/plain")
 
     if settings.multi_model:
         multi_model.Routes(app, paths, settings)
@@ -72,14 +126,6 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
                 }
             )
 
-    if settings.metrics:
-        from simplenet.monitoring import Metrics  # noqa: PLC0415  # nobody else pays for its import
-
-        metrics = Metrics()
-        app.add_url_rule("/metrics", view_func=metrics.show)
-        app.after_request(metrics.count)
-
-    app.after_request(request_log.write)
     app.register_error_handler(BodyError, replies.refuse_body)
     app.register_error_handler(HTTPException, replies.refuse_request)
     app.register_error_handler(Exception, replies.report)

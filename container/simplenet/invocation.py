@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flask import Response, request
+from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from simplenet import formats, request_log
-from simplenet.formats import FORMATS, BodyError
-from simplenet.replies import refusal
+from simplenet.decoding import BodyError
+from simplenet.formats import FORMATS
+from simplenet.replies import Reply, refusal
 
 if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+    from flask import Response
+
     from simplenet.model import SimpleNet
     from simplenet.settings import Settings
 
@@ -34,7 +39,7 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
         return refusal(
             415, f"Content-Encoding is {encoding[:40]!r}; expected an uncompressed body."
         )
-    content = body(settings)
+    content = body(environ, settings)
     decoder, encoder = formats.choose(request_type, reply_type, content)
     try:
         features = decoder.decode(content, net.input_dim)
@@ -48,7 +53,7 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     else:
         text, rows = encoder.encode(net.score(features)), len(features)
     environ[request_log.ROWS] = rows
-    reply = Response(text, content_type=reply_type)
+    reply = Reply(text, content_type=reply_type)
     # Whoever sends custom attributes gets them back; a header can hold no more than these.
     attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
     if attributes and re.fullmatch(r"[ -~]{1,1024}", attributes):
@@ -56,12 +61,12 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     return reply
 
 
-def body(settings: Settings) -> bytes:
+def body(environ: WSGIEnvironment, settings: Settings) -> bytes:
     """Return the body, which the bridge has read, or refuse one that is too large."""
     most = settings.max_payload_mb << 20
-    if int(request.environ.get("CONTENT_LENGTH") or 0) > most:
+    if int(environ.get("CONTENT_LENGTH") or 0) > most:
         raise RequestEntityTooLarge(_too_large(settings))
-    content: bytes = request.environ["wsgi.input"].read(most + 1)
+    content: bytes = environ["wsgi.input"].read(most + 1)
     if len(content) > most:
         raise RequestEntityTooLarge(_too_large(settings))
     return content

@@ -52,7 +52,7 @@ def load(directory: Path, name: str) -> SimpleNet:
                     "Pack model.tar.gz with the file at the archive's root.\n"
                 )
                 path = below[0]
-        return SimpleNet.load(path)
+        return SimpleNet.load(path).freeze()
     except PermissionError as error:
         raise ModelError(
             f"{error.filename} may not be read by user {os.getuid()}; "
@@ -107,7 +107,7 @@ class Models:
         self._hold(name, _Held(held.net, _loading(entry), held.size))
 
     def unload(self, name: str) -> None:
-        """Forget a model; the other workers free its memory with the next request they get."""
+        """Forget a model; the other workers free its memory within a second."""
         try:
             self._entry(name).unlink()
         except FileNotFoundError:
@@ -146,7 +146,10 @@ class Models:
         return held.net
 
     def release(self) -> None:
-        """Free the memory of the models that were unloaded, by whichever worker."""
+        """Free the memory of the models that were unloaded, by whichever worker.
+
+        Each worker asks once a second, and most often finds that nothing has changed.
+        """
         seen = self._entries.stat().st_mtime_ns
         if seen == self._seen:
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from typing import TYPE_CHECKING
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -13,6 +14,12 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from simplenet import request_log
+from simplenet.replies import Reply
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+    from flask import Response
 
 
 class Metrics:
@@ -34,18 +41,19 @@ class Metrics:
             registry=registry,
         )
 
-    def count(self, reply: Response) -> Response:
+    def count(
+        self, environ: WSGIEnvironment, status: int, bytes_in: int, bytes_out: int, seconds: float
+    ) -> None:
         """Count a request, unless it is one about the server itself."""
-        environ = request.environ
+        del bytes_in, bytes_out
         if environ["PATH_INFO"] not in {"/ping", "/metrics"}:
-            self._requests.labels(reply.status_code).inc()
+            self._requests.labels(status).inc()
             self._rows.inc(environ.get(request_log.ROWS, 0))
-            self._seconds.observe(request_log.elapsed(environ))
-        return reply
+            self._seconds.observe(seconds)
 
     @staticmethod
     def show() -> Response:
         """Return the sums over all workers."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -5,13 +5,12 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 from flask import Flask, Response, request
 
+from simplenet import shared
 from simplenet.invocation import body, invoke
 from simplenet.model import ModelError
 from simplenet.models import FullError, LoadedError, Models, NotLoadedError
@@ -28,12 +27,12 @@ class Routes:
     def __init__(self, app: Flask, paths: Paths, settings: Settings) -> None:
         self._settings = settings
         self._models = Models(
-            Path(tempfile.mkdtemp(prefix="simplenet-models-")),
+            shared.directory("models"),
             paths.models,
             paths.model_file.name,
             settings.models_mb << 20,
         )
-        app.before_request(self._models.release)
+        app.extensions["release"] = self._models.release
         app.get("/models")(self.page)
         app.post("/models")(self.load)
         app.get("/models/<path:name>")(self.describe)
@@ -52,7 +51,7 @@ class Routes:
     def load(self) -> Response:
         """Load a model."""
         try:
-            asked = orjson.loads(body(self._settings))
+            asked = orjson.loads(body(request.environ, self._settings))
             name, url = asked["model_name"], asked["url"]
         except (ValueError, TypeError, KeyError):
             name = url = None

@@ -12,9 +12,12 @@ from flask import Response, request
 from simplenet import request_log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     from werkzeug.exceptions import HTTPException
 
-    from simplenet.formats import BodyError
+    from simplenet.decoding import BodyError
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +27,21 @@ _SENTENCES = {
 }
 
 
+class Reply(Response):
+    """A reply of bytes under headers that are final, as all of ours are.
+
+    werkzeug would look for what may be missing, at a tenth of a small request's time.
+    """
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send it."""
+        start_response(self.status, list(self.headers))
+        return () if environ["REQUEST_METHOD"] == "HEAD" else self.iter_encoded()
+
+
 def document(content: object, status: int = 200) -> Response:
     """Return an object as JSON."""
-    return Response(orjson.dumps(content), status, content_type="application/json")
+    return Reply(orjson.dumps(content), status, content_type="application/json")
 
 
 def refusal(status: int, sentence: str) -> Response:

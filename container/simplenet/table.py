@@ -7,6 +7,7 @@ A table has no header, a number in every cell, and as many cells in each line as
 from __future__ import annotations
 
 import csv
+import io
 import re
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
@@ -30,6 +31,7 @@ _MANY_COLUMNS = 1_000
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 _PLAIN = b"0123456789+-.eE,\n"
 _END = b"\r\n\t "
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class TableError(ValueError):
@@ -53,6 +55,14 @@ def read(stream: BinaryIO, name: str, columns: int | None = None) -> Iterator[ND
         line += len(table)
 
 
+def read_bytes(text: bytes, name: str, columns: int) -> NDArray[np.float32]:
+    """Read all of `text`, as `read` does, into one array of shape (rows, columns)."""
+    if len(text) > BLOCK_BYTES:
+        return np.concatenate([*read(io.BytesIO(text), name, columns)])
+    block = text.removeprefix(_BYTE_ORDER_MARK).rstrip(_END)
+    return parse(block, name, 1, columns) if block else np.empty((0, columns), np.float32)
+
+
 def parse(
     block: bytes, name: str, first_line: int = 1, columns: int | None = None
 ) -> NDArray[np.float32]:
@@ -72,7 +82,7 @@ def parse(
     if (
         table is None
         or (columns is not None and table.shape[1] != columns)
-        or not np.isfinite(table).all()
+        or np.count_nonzero(np.isfinite(table)) < table.size
     ):
         return _parse_strictly(block, name, first_line, columns)
     return table
@@ -90,7 +100,7 @@ def write(scores: NDArray[np.float32]) -> bytes:
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Cut a stream into blocks of whole lines, without the blank lines at its end."""
-    chunk = stream.read(BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
+    chunk = stream.read(BLOCK_BYTES).removeprefix(_BYTE_ORDER_MARK)
     kept = [chunk]
     while chunk:
         chunk = stream.read(BLOCK_BYTES)
@@ -122,8 +132,6 @@ def _parse_plain(block: bytes) -> NDArray[np.float32] | None:
 
 def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
     """Parse by pandas' C engine, or decline."""
-    import io  # noqa: PLC0415
-
     import pandas as pd  # noqa: PLC0415  # 0.4 s to import, and a small table never needs it
 
     # True and False are numbers to pandas; no other word gets past it as a finite number. It does

@@ -253,19 +253,3 @@ def test_a_compressed_body_is_415(client: FlaskClient) -> None:
 
     assert 415 == reply.status_code
     assert "Content-Encoding is 'gzip'" in reply.get_json()["error"]
-
-
-def test_the_log_has_a_line_a_request_and_no_payload(
-    client: FlaskClient, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Time, status, rows, bytes, milliseconds, types, reason; `/ping` has none."""
-    client.get("/ping")
-    client.post("/invocations", data="1.25,2", headers={"X-Amzn-SageMaker-Inference-Id": "one"})
-    client.post("/invocations", data="1", content_type="text/csv; charset=utf-8")
-    good, bad = map(json.loads, capfd.readouterr().out.splitlines())
-
-    assert (200, 1, "one") == (good["status"], good["rows"], good["inference_id"])
-    assert {"time", "ms", "bytes_in", "bytes_out", "content_type", "accept"} <= {*good}
-    assert "1.25" not in str(good)
-    assert (400, "text/csv; charset=utf-8") == (bad["status"], bad["content_type"])
-    assert "1 column" in bad["error"]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from simplenet import request_log
 from simplenet.app import create_app
 from simplenet.bridge import Bridge
 from simplenet.settings import Settings
@@ -54,7 +55,7 @@ def ask(
 
     if chunks and chunks[-1] != b"stall":
         messages[-1]["more_body"] = False
-    asyncio.run(Bridge(app.wsgi_app, 1 << 20, 1)(scope, receive, send))
+    asyncio.run(Bridge(app.wsgi_app, 1 << 20, 1, [request_log.write])(scope, receive, send))
     start, body = sent
     fields = {name.decode().lower(): text.decode("latin-1") for name, text in start["headers"]}
     return start["status"], fields, body["body"]
@@ -81,6 +82,26 @@ def test_a_body_that_stops_is_408(app: Flask) -> None:
 
     assert (408, "close") == (status, fields["connection"])
     assert json.loads(body)["error"].startswith("The body stopped before its end")
+
+
+def test_the_log_has_a_line_a_request_and_no_payload(
+    app: Flask, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Time, status, rows, bytes, milliseconds, types, reason; `/ping` has none."""
+    ask(app, [b""], [], b"/ping")
+    ask(app, [b"1.25,2"], [(b"x-amzn-sagemaker-inference-id", b"one")])
+    ask(app, [b"1"], [(b"content-type", b"text/csv; charset=utf-8")])
+    ask(app, [b"1,", b"stall"], [(b"content-length", b"100")])
+    good, bad, stalled = map(json.loads, capfd.readouterr().out.splitlines())
+
+    assert (200, 1, 6, "one") == tuple(
+        good[key] for key in ("status", "rows", "bytes_in", "inference_id")
+    )
+    assert {"time", "ms", "bytes_out", "content_type", "accept"} <= {*good}
+    assert "1.25" not in str(good)
+    assert (400, "text/csv; charset=utf-8") == (bad["status"], bad["content_type"])
+    assert "1 column" in bad["error"]
+    assert 408 == stalled["status"]
 
 
 @pytest.mark.parametrize(

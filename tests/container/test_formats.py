@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from simplenet.formats import FORMATS, BodyError, media_type, negotiate
+from simplenet import decoding
+from simplenet.decoding import BodyError
+from simplenet.formats import FORMATS, media_type, negotiate
 
 
 def npy(array: Any, *, allow_pickle: bool = False) -> bytes:
@@ -179,6 +181,59 @@ def test_any_bytes_are_features_or_get_a_sentence(body: bytes, name: str) -> Non
     assert np.float32 == features.dtype
     assert 2 == features.shape[1]
     assert np.isfinite(features).all()
+
+
+ROW: st.SearchStrategy[list[Any]] = st.lists(
+    st.integers(-9, 9) | st.floats(width=32) | st.sampled_from([None, "],[", []]), max_size=2
+)
+GOOD = st.just([1, 2.5]) | st.just([3, 4])
+
+
+@given(
+    rows=st.lists(GOOD, min_size=1, max_size=9).flatmap(
+        lambda good: (
+            st.just(good)
+            | st.tuples(ROW, st.integers(0, len(good))).map(
+                lambda bad: [*good[: bad[1]], bad[0], *good[bad[1] :]]
+            )
+        )
+    ),
+    wrap=st.sampled_from(
+        [
+            lambda row: row,
+            lambda row: {"features": row},
+            lambda row: {"features": row, "id": [[1], [2]]},
+            lambda row: {"data": {"features": {"values": row}}},
+        ]
+    ),
+    spelling=st.sampled_from(
+        ["%s", '{"instances": %s}', ' { "instances" :%s } ', '{"instances": %s, "x": 1}', "[%s]"]
+    ),
+    size=st.integers(1, 40),
+    damage=st.none() | st.tuples(st.integers(0, 200), st.sampled_from("[]{},x")),
+)
+def test_a_document_read_in_pieces_is_the_document(
+    rows: list[Any], wrap: Any, spelling: str, size: int, damage: tuple[int, str] | None
+) -> None:
+    """Wherever it is cut: the same rows, or where one of them is bad a sentence about that one."""
+    body = spelling % json.dumps([*map(wrap, rows)])
+    lines = "".join(f"{json.dumps(wrap(row))}\n" for row in rows)
+    if damage:
+        place, character = damage
+        body = body[:place] + character + body[place:]
+        lines = lines[:place] + character + lines[place + 1 :]
+
+    def read(name: str, text: str, size: int) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decoding, "PIECE_BYTES", size)
+            try:
+                return FORMATS[name].decode(text.encode(), 2).tolist()
+            except BodyError as error:
+                place = str(error).partition(" is ")[0].partition(" has ")[0]
+                return "refused" if damage else place
+
+    for name, text in (("application/json", body), ("application/jsonlines", lines)):
+        assert read(name, text, 1 << 20) == read(name, text, size)
 
 
 @pytest.mark.parametrize(

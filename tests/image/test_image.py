@@ -139,14 +139,17 @@ def test_nothing_stands_between_sagemaker_and_the_program(config: dict[str, Any]
 
 @needs_engine
 def test_the_image_claims_what_it_does(config: dict[str, Any]) -> None:
-    """Of SageMaker's capabilities only the one that is implemented, and tested in test_serve.py
-    (H12, I14); of the open container labels those that say what this is.
+    """Of SageMaker's capabilities only those that are implemented, and tested in test_serve.py
+    (H12, H37, I14); of the open container labels those that say what this is.
     """
     labels = config["Labels"]
     capability = "com.amazonaws.sagemaker.capabilities."
     claimed = {name: value for name, value in labels.items() if name.startswith(capability)}
 
-    assert {f"{capability}accept-bind-to-port": "true"} == claimed
+    assert {
+        f"{capability}accept-bind-to-port": "true",
+        f"{capability}multi-models": "true",
+    } == claimed
     for name in ("title", "description", "licenses"):
         assert labels[f"org.opencontainers.image.{name}"]
 
