@@ -17,9 +17,23 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 5
 
+_KINDS = {
+    "EndpointName": "endpoint",
+    "EndpointConfigName": "endpoint configuration",
+    "ModelName": "model",
+}
+
 
 class HostingError(Refusal):
     """An endpoint that did not come up, or is not there; the message says why."""
+
+
+@dataclass(frozen=True)
+class Serverless:
+    """What an endpoint without instances is asked for; it costs only while it scores."""
+
+    memory_megabytes: int = 2048
+    max_concurrency: int = 5
 
 
 @dataclass(frozen=True)
@@ -27,14 +41,54 @@ class Deployment:
     """What a model, an endpoint configuration and an endpoint are asked for."""
 
     endpoint: str
-    model: str
+    model: str  #: the name of the model, and of the configuration
     image: str  #: the address of the image
-    model_data: str  #: model.tar.gz: s3:// or file://
+    model_data: str  #: model.tar.gz, s3:// or file://; what such files are below, if many
     role: str  #: the ARN that the container works under
     instance_type: str = "ml.t2.medium"
     instance_count: int = 1
+    serverless: Serverless | None = None  #: instead of instances
+    queue: str | None = None  #: s3://, where an asynchronous endpoint leaves its replies
+    multi_model: bool = False  #: each request names the model.tar.gz that it is for
+    captured_percent: int = 0  #: so many of the requests are kept with their replies
+    captures: str | None = None  #: s3://, where
     environment: Mapping[str, str] = field(default_factory=dict)
     tags: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What `CreateEndpointConfig` is asked for, but for its name and tags."""
+        variant: dict[str, Any] = {"VariantName": "AllTraffic", "ModelName": self.model}
+        if self.serverless:
+            variant["ServerlessConfig"] = {
+                "MemorySizeInMB": self.serverless.memory_megabytes,
+                "MaxConcurrency": self.serverless.max_concurrency,
+            }
+        else:
+            variant["InstanceType"] = self.instance_type
+            variant["InitialInstanceCount"] = self.instance_count
+            variant["InitialVariantWeight"] = 1
+        asked: dict[str, Any] = {"ProductionVariants": [variant]}
+        if self.queue:
+            asked["AsyncInferenceConfig"] = {
+                "OutputConfig": {
+                    "S3OutputPath": f"{self.queue}/replies",
+                    "S3FailurePath": f"{self.queue}/failures",
+                }
+            }
+        if self.captured_percent:
+            asked["DataCaptureConfig"] = {
+                "EnableCapture": True,
+                "InitialSamplingPercentage": self.captured_percent,
+                "DestinationS3Uri": self.captures,
+                "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+                # As text; all else is kept as base64.
+                "CaptureContentTypeHeader": {
+                    "CsvContentTypes": ["text/csv"],
+                    "JsonContentTypes": ["application/json", "application/jsonlines"],
+                },
+            }
+        return asked
 
 
 def deploy(session: sdk.Session, deployment: Deployment, say: Callable[[str], None]) -> None:
@@ -49,19 +103,29 @@ def deploy(session: sdk.Session, deployment: Deployment, say: Callable[[str], No
     sagemaker = session.sagemaker_client
     old = configuration(sagemaker, deployment.endpoint)
     try:
-        if old is None:
-            sdk.deploy(session, deployment)
-        else:
-            sdk.update(session, deployment)
+        sdk.deploy(session, deployment, update=old is not None)
         wait(sagemaker, deployment.endpoint, say, old)
     except BaseException:
-        with interruption.undisturbed():
-            if old is None:
-                delete(sagemaker, deployment.endpoint)
-                _delete_all(sagemaker, deployment.endpoint, [deployment.model])
+        _take_back(sagemaker, deployment, say, new=old is None)
         raise
     if old is not None:
         delete_configuration(sagemaker, old)
+
+
+def _take_back(
+    sagemaker: Any, deployment: Deployment, say: Callable[[str], None], *, new: bool
+) -> None:
+    """Delete what a deployment has made, but nothing that serves."""
+    if new:
+        _delete_endpoint(sagemaker, deployment.endpoint, say)
+    elif (status := _status(sagemaker, deployment.endpoint)) != "InService":
+        say(
+            f"The endpoint {deployment.endpoint} is {status}, so its configurations and models are "
+            "left as they are; python -m client status shows what becomes of them."
+        )
+        return
+    with interruption.undisturbed():
+        _delete_all(sagemaker, deployment.model, [deployment.model])
 
 
 def wait(
@@ -96,27 +160,6 @@ def wait(
         time.sleep(_POLL_SECONDS)
 
 
-def invoke(
-    runtime: Any, endpoint: str, body: bytes, content_type: str, accept: str | None = None
-) -> bytes:
-    """Send a body of rows to an endpoint as it is, and return the reply's.
-
-    Raises:
-        HostingError: if the container refuses; the message has its own sentence.
-    """
-    wanted = {"Accept": accept} if accept else {}
-    try:
-        answer = runtime.invoke_endpoint(
-            EndpointName=endpoint, Body=body, ContentType=content_type, **wanted
-        )
-    except runtime.exceptions.ModelError as error:
-        said = error.response.get("OriginalMessage") or error.response["Error"]["Message"]
-        code = error.response.get("OriginalStatusCode", "an error")
-        raise HostingError(f"{endpoint} answers HTTP {code}: {said}") from None
-    reply: bytes = answer["Body"].read()
-    return reply
-
-
 def _log(endpoint: str) -> str:
     return f"Its log is in CloudWatch, group /aws/sagemaker/Endpoints/{endpoint}."
 
@@ -132,7 +175,7 @@ def configuration(sagemaker: Any, endpoint: str) -> str | None:
     return str(found["EndpointConfigName"])
 
 
-def delete(sagemaker: Any, endpoint: str) -> list[str]:
+def delete(sagemaker: Any, endpoint: str, say: Callable[[str], None] = lambda _: None) -> list[str]:
     """Delete an endpoint, its configuration and its models; return what was deleted.
 
     What is not there any more is no error.
@@ -141,13 +184,40 @@ def delete(sagemaker: Any, endpoint: str) -> list[str]:
     if found is None:
         return []
     behind = models(sagemaker, found)
-    sagemaker.delete_endpoint(EndpointName=endpoint)
+    _delete_endpoint(sagemaker, endpoint, say)
     return [f"endpoint {endpoint}", *_delete_all(sagemaker, found, behind)]
 
 
 def delete_configuration(sagemaker: Any, name: str) -> list[str]:
     """Delete an endpoint configuration and its models; return what was deleted."""
     return _delete_all(sagemaker, name, models(sagemaker, name))
+
+
+def delete_model(sagemaker: Any, name: str) -> list[str]:
+    """Delete a model; return what was deleted."""
+    return _delete(sagemaker.delete_model, ModelName=name)
+
+
+def _delete_endpoint(sagemaker: Any, endpoint: str, say: Callable[[str], None]) -> None:
+    """Delete an endpoint; SageMaker refuses that while it is being created, so wait for that."""
+    try:
+        while _status(sagemaker, endpoint) == "Creating":
+            say(f"{endpoint}: is being created, and can be deleted only then; do not interrupt")
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        say(f"{endpoint} is left, and will cost; python -m client delete deletes it later.")
+        raise
+    _delete(sagemaker.delete_endpoint, EndpointName=endpoint)
+
+
+def _status(sagemaker: Any, endpoint: str) -> str | None:
+    """Return an endpoint's state; None if there is no such endpoint."""
+    try:
+        return str(sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"])
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
 
 
 def _delete_all(sagemaker: Any, configuration: str, models: list[str]) -> list[str]:
@@ -188,4 +258,4 @@ def _delete(operation: Callable[..., Any], **name: str) -> list[str]:
         if is_missing(error):
             return []
         raise
-    return [f"{'model' if kind == 'ModelName' else 'endpoint configuration'} {value}"]
+    return [f"{_KINDS[kind]} {value}"]

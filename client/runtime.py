@@ -179,8 +179,8 @@ def _container_name() -> str:
     return f"simplenet-demo-{uuid.uuid4().hex[:8]}"
 
 
-def _docker_run(name: str) -> list[str]:
-    """Return the flags of every container: it goes when it ends, and writes as this user."""
+def user() -> str | None:
+    """Return who a container is to run as, so that what it writes is this user's; None is root."""
     security = subprocess.run(
         ["docker", "info", "--format", "{{.SecurityOptions}}"],
         capture_output=True,
@@ -188,8 +188,14 @@ def _docker_run(name: str) -> list[str]:
         check=False,
     ).stdout
     # Under rootless Docker the container's root is already the user who started the engine.
-    user = [] if "name=rootless" in security else [f"--user={os.getuid()}:{os.getgid()}"]
-    return ["docker", "run", "--rm", f"--name={name}", "--read-only", "--tmpfs=/tmp", *user]
+    return None if "name=rootless" in security else f"{os.getuid()}:{os.getgid()}"
+
+
+def _docker_run(name: str) -> list[str]:
+    """Return the flags of every container: it goes when it ends, and writes as this user."""
+    own = user()
+    flags = [f"--user={own}"] if own else []
+    return ["docker", "run", "--rm", f"--name={name}", "--read-only", "--tmpfs=/tmp", *flags]
 
 
 def _mount(source: Path, target: str, *, read_only: bool = False) -> list[str]:

@@ -46,10 +46,13 @@ with _importing():
     from sagemaker.exceptions import UnexpectedStatusException
     from sagemaker.inputs import TrainingInput
     from sagemaker.local import LocalSession
+    from sagemaker.local.local_session import LocalSagemakerClient
     from sagemaker.model import Model
+    from sagemaker.multidatamodel import MultiDataModel
     from sagemaker.predictor import Predictor
     from sagemaker.serializers import NumpySerializer
     from sagemaker.session import Session
+    from sagemaker.transformer import Transformer
     from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
 
 from client import interruption, metrics
@@ -60,12 +63,17 @@ if TYPE_CHECKING:
     from client.account import Account
     from client.hosting import Deployment
     from client.training_job import TrainingJob
+    from client.transform_job import TransformJob
     from client.tuning_job import TuningJob
 
-__all__ = ["LocalSession", "Session", "UnexpectedStatusException"]
+__all__ = ["LocalSagemakerClient", "LocalSession", "Session", "UnexpectedStatusException"]
 
 # What it does is told by the commands; what goes wrong is still to be seen.
 logging.getLogger("sagemaker").setLevel(logging.WARNING)
+logging.getLogger("sagemaker.local.utils").setLevel(logging.ERROR)  # that Docker is not rootless
+logging.getLogger("sagemaker").addFilter(
+    lambda record: "troubleshooting guide" not in record.getMessage()
+)
 
 
 def connect(account: Account, bucket: str | None = None) -> Session:
@@ -170,40 +178,72 @@ def follow(session: Session, name: str) -> None:
 
 def model(session: Session, deployment: Deployment) -> Model:
     """Return the generic Model of a deployment; nothing is made yet."""
-    return Model(
-        image_uri=deployment.image,
-        model_data=deployment.model_data,
-        role=deployment.role,
-        name=deployment.model,
-        env=dict(deployment.environment),
-        sagemaker_session=session,
-    )
+    known = {
+        "image_uri": deployment.image,
+        "role": deployment.role,
+        "name": deployment.model,
+        "env": dict(deployment.environment),
+        "sagemaker_session": session,
+    }
+    if deployment.multi_model:
+        return MultiDataModel(model_data_prefix=deployment.model_data, **known)
+    return Model(model_data=deployment.model_data, **known)
 
 
-def deploy(session: Session, deployment: Deployment) -> None:
-    """Make model, endpoint configuration and endpoint; local mode returns when it serves."""
-    with starting(session):
-        model(session, deployment).deploy(
-            initial_instance_count=deployment.instance_count,
-            instance_type=deployment.instance_type,
-            endpoint_name=deployment.endpoint,
-            tags=deployment.tags,
-            wait=False,
-        )
+def deploy(session: Session, deployment: Deployment, *, update: bool) -> None:
+    """Make a model and its endpoint configuration, and an endpoint or a new one's for the old.
 
-
-def update(session: Session, deployment: Deployment) -> None:
-    """Give the endpoint of this name a new model and configuration; it serves all the while."""
+    Model.deploy itself makes no second configuration, which an update in place needs. Local mode
+    returns when the endpoint serves.
+    """
+    sagemaker = session.sagemaker_client
+    endpoint = {"EndpointName": deployment.endpoint, "EndpointConfigName": deployment.model}
+    tags = {"Tags": deployment.tags}
     with starting(session):
         model(session, deployment).create(
             instance_type=deployment.instance_type, tags=deployment.tags
         )
-        predictor(session, deployment.endpoint).update_endpoint(
-            initial_instance_count=deployment.instance_count,
-            instance_type=deployment.instance_type,
-            model_name=deployment.model,
-            tags=deployment.tags,
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=deployment.model, **deployment.configuration, **tags
+        )
+        if update:
+            sagemaker.update_endpoint(**endpoint)
+        else:
+            sagemaker.create_endpoint(**endpoint, **tags)
+
+
+def transform(session: Session, job: TransformJob) -> None:
+    """Make a model and start a batch job with it; local mode returns when it has ended."""
+    with starting(session):
+        Model(
+            image_uri=job.image,
+            model_data=job.model_data,
+            role=job.role,
+            name=job.name,
+            env=dict(job.environment),
+            sagemaker_session=session,
+        ).create(instance_type=job.instance_type, tags=job.tags)
+        Transformer(
+            model_name=job.name,
+            instance_count=job.instance_count,
+            instance_type=job.instance_type,
+            # Many lines a request; what is no lines is one request a file.
+            strategy="MultiRecord" if job.by_line else "SingleRecord",
+            assemble_with="Line" if job.by_line else None,
+            output_path=job.output,
+            accept=job.accept,
+            max_payload=job.max_megabytes,
+            tags=job.tags,
+            sagemaker_session=session,
+        ).transform(
+            job.input,
+            content_type=job.content_type,
+            split_type="Line" if job.by_line else None,
+            job_name=job.name,
+            input_filter=job.input_filter,
+            join_source="Input" if job.join else None,
             wait=False,
+            logs=False,
         )
 
 

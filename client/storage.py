@@ -17,18 +17,20 @@ class StorageError(Refusal):
     """Files or objects that are not there; the message says where they were looked for."""
 
 
-def files(directory: Path) -> list[Path]:
-    """Return the files below a directory, without hidden ones.
+def files(path: Path) -> list[Path]:
+    """Return a file, or the files below a directory, without hidden ones.
 
     Raises:
         StorageError: if there is none.
     """
+    if path.is_file():
+        return [path]
     found = sorted(
-        file for file in directory.rglob("*") if file.is_file() and not file.name.startswith(".")
+        file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
     )
     if not found:
         raise StorageError(
-            f"{directory} holds no files; expected CSV files, which python -m client data makes."
+            f"{path} holds no files; expected CSV files, which python -m client data makes."
         )
     return found
 
@@ -74,13 +76,14 @@ class Prefix:
         found = [below["Prefix"] for page in pages for below in page.get("CommonPrefixes", [])]
         return sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in found)
 
-    def upload(self, s3: Any, directory: Path) -> Iterator[tuple[str, int]]:
-        """Copy a directory's files; yield each one's address and size in bytes, once it is there.
+    def upload(self, s3: Any, path: Path) -> Iterator[tuple[str, int]]:
+        """Copy a file, or a directory's; yield each one's address and size, once it is there.
 
         Raises:
             StorageError: if there is no file.
         """
-        for file in files(directory):
+        directory = path.parent if path.is_file() else path
+        for file in files(path):
             key = (self / file.relative_to(directory).as_posix()).key
             s3.upload_file(str(file), self.bucket, key)
             yield f"s3://{self.bucket}/{key}", file.stat().st_size

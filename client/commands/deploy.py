@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,12 @@ import click
 
 from client import hosting, names
 from client.commands import options
-from client.hosting import Deployment
+from client.hosting import Deployment, Serverless
+from client.local import Local
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from client.commands.options import Place
 
 
@@ -24,6 +26,33 @@ if TYPE_CHECKING:
 @click.option("--model-data", help="A model.tar.gz in S3.  [default: the newest of the project]")
 @click.option("--instance-type", default="ml.t2.medium", help="What it runs on.")
 @click.option("--instance-count", default=1, type=click.IntRange(1), help="How many of these.")
+@click.option("--serverless", is_flag=True, help="No instances: costs only while it scores.")
+@click.option(
+    "--memory",
+    type=click.Choice(["1024", "2048", "3072", "4096", "5120", "6144"]),
+    default="2048",
+    help="With --serverless: megabytes.",
+)
+@click.option(
+    "--max-concurrency",
+    type=click.IntRange(1, 200),
+    default=5,
+    help="With --serverless: requests at a time.",
+)
+@click.option("--async", "queued", is_flag=True, help="Requests queue; replies are left in S3.")
+@click.option(
+    "--multi-model",
+    is_flag=True,
+    help="Each request names its model.tar.gz, below --model-data.  [default: of all jobs]",
+)
+@click.option(
+    "--data-capture",
+    type=click.IntRange(0, 100),
+    metavar="PERCENT",
+    default=0,
+    help="Keep so many requests in S3, with their replies.",
+)
+@options.environment
 def command(
     place: Place,
     *,
@@ -31,6 +60,13 @@ def command(
     model_data: str | None,
     instance_type: str,
     instance_count: int,
+    serverless: bool,
+    memory: str,
+    max_concurrency: int,
+    queued: bool,
+    multi_model: bool,
+    data_capture: int,
+    environment: Mapping[str, str],
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -42,17 +78,40 @@ def command(
     \b
     Examples:
       python -m client deploy --role SageMakerRole
+      python -m client deploy --role SageMakerRole --serverless --memory 3072
       python -m client deploy --local
     """
+    kinds = {"--serverless": serverless, "--async": queued, "--multi-model": multi_model}
+    if sum(kinds.values()) > 1:
+        raise click.UsageError(f"An endpoint is one of {', '.join(kinds)}, or none of them.")
+    if serverless and data_capture:
+        raise click.UsageError("SageMaker captures no data of a --serverless endpoint.")
+    if place.local and (any(kinds.values()) or data_capture or instance_count > 1):
+        raise click.UsageError(
+            f"Local mode serves one model in one container: no {', '.join(kinds)}, --data-capture "
+            "or --instance-count."
+        )
     with place.open() as platform:
+        if model_data:
+            model_data = platform.address(model_data)
+        elif multi_model:
+            model_data = f"{platform.output('')}/"
+        else:
+            model_data = platform.latest_model()
         deployment = Deployment(
             endpoint=endpoint or platform.project,
             model=names.unique(platform.project),
             image=platform.image,
-            model_data=model_data or platform.latest_model(),
+            model_data=model_data,
             role=platform.role,
             instance_type="local" if place.local else instance_type,
             instance_count=instance_count,
+            serverless=Serverless(int(memory), max_concurrency) if serverless else None,
+            queue=f"{platform.home}/async" if queued else None,
+            multi_model=multi_model,
+            captured_percent=data_capture,
+            captures=f"{platform.home}/captures" if data_capture else None,
+            environment=environment,
             tags=platform.tags,
         )
         if dry_run:
@@ -63,6 +122,7 @@ def command(
         with options.progress() as progress:
             hosting.deploy(platform.session, deployment, progress)
         options.result(hosting.summary(platform.sagemaker, deployment.endpoint), as_json=as_json)
-        if place.local:
+        if isinstance(platform, Local):
             options.say(f"It serves at http://127.0.0.1:{place.port} until Ctrl-C.")
-            signal.pause()
+            platform.wait()
+            options.say("Stopping it.")

@@ -52,9 +52,9 @@ class Place:
     def open(self) -> Iterator[Platform]:
         """Give the platform; local mode is cleaned up after."""
         if self.local:
-            from client import platform
+            from client import local
 
-            with platform.local(self.project, self.image, self.port) as found:
+            with local.mode(self.project, self.image, self.port) as found:
                 yield found
         else:
             yield self.cloud()
@@ -153,6 +153,23 @@ dry_run = click.option(
     "--dry-run", is_flag=True, help="Only say what would be asked for; nothing is made."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+environment = click.option(
+    "--env",
+    "environment",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda _, __, words: _pairs(words),
+    help="The container's environment; may be given many times. docs/serving.md lists it.",
+)
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    for word in words:
+        if "=" not in word[1:]:
+            raise click.BadParameter(f"{word!r} sets nothing; expected NAME=VALUE.")
+    return dict(word.split("=", 1) for word in words)
 
 
 def say(sentence: str) -> None:

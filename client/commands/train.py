@@ -57,8 +57,10 @@ def command(
       python -m client train --role SageMakerRole -p epochs=20
       python -m client train --local --instance-count 2
     """
+    if place.local and (sharded or spot):
+        raise click.UsageError("Local mode knows neither --sharded nor --spot; SageMaker does.")
     with place.open() as platform:
-        data, name = data or platform.data, names.unique(platform.project)
+        data, name = platform.address(data or platform.data), names.unique(platform.project)
         job = TrainingJob(
             name=name,
             image=platform.image,
