@@ -26,16 +26,13 @@ import boto3
 
 from client import artefact, data_processing, interruption, runtime, sdk, storage
 from client.endpoint import Endpoint
-from client.names import IMAGE
+from client.names import IMAGE, LOCAL_OUTPUT
 from client.platform import PlatformError
 from client.training_job import JobError
 from client.transform_job import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-#: Where local mode's artefacts go.
-OUTPUT = Path("sagemaker_local")
 
 # A role's form is checked, also where no AWS is asked.
 _NO_ROLE = "arn:aws:iam::000000000000:role/local-mode"
@@ -91,10 +88,10 @@ class Local:
         Raises:
             PlatformError: if there is none.
         """
-        found = sorted(OUTPUT.resolve().glob(f"{self.project}-*/model.tar.gz"))
+        found = sorted(LOCAL_OUTPUT.resolve().glob(f"{self.project}-*/model.tar.gz"))
         if not found:
             raise PlatformError(
-                f"{OUTPUT} holds no model of the project {self.project!r}; run: "
+                f"{LOCAL_OUTPUT} holds no model of the project {self.project!r}; run: "
                 "python -m client train --local"
             )
         return _address(found[-1])
@@ -267,7 +264,7 @@ def mode(project: str, image: str | None, port: int = 8080) -> Iterator[Local]:
     """
     image = image or IMAGE
     _expect_image(image)
-    home = _expect_mountable(OUTPUT.resolve())
+    home = _expect_mountable(LOCAL_OUTPUT.resolve())
     home.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix=".run-", dir=home))
     # Local mode asks AWS nothing, but its session will have a region and credentials.
