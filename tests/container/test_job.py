@@ -290,7 +290,7 @@ def checkpointed(paths: Paths, **more: str) -> list[Path]:
 
 
 def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
-    """Under their final names alone (T37, T38), and nowhere else (X32)."""
+    """Under their final names alone (T37, T38), and nowhere else (T35)."""
     checkpointed(split)
 
     assert [

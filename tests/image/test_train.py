@@ -148,7 +148,7 @@ def input_dim(opt_ml: OptMl) -> int:
 
 def test_sigterm_ends_the_job_with_a_model_and_a_checkpoint(image: str, opt_ml: OptMl) -> None:
     """As PID 1 (T3, T4) the program hears it, keeps what has been learnt, and exits with 0 (T8,
-    T55, X24). Its log is there while it runs (T46, X17).
+    T55, X24). Its log is there while it runs (T46).
     """
     opt_ml.settings(epochs=1_000_000)
     checkpoints = Paths(opt_ml.root).checkpoints
