@@ -65,6 +65,8 @@ class Commands(click.Group):
         if name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"client.commands.{name}").command
+        # click's mark of lines to leave alone, which a raw docstring has in two characters.
+        command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
