@@ -1,4 +1,4 @@
-"""`doctor`: what it finds in each state of a machine and of an account, and the cure that it names."""
+"""`doctor`: what it finds in each state of a machine and of an account, and which cure it names."""
 
 from __future__ import annotations
 
