@@ -39,7 +39,10 @@ SOURCE = "".join(
 README = (PROJECT / "README.md").read_text("utf-8")
 
 #: What the commands make, and what only exists inside a container or an archive.
-MADE = ("/", "http", "data/", "demo_output", ".venv", "model.tar.gz", "model.safetensors")
+MADE = (
+    *("/", "http", "data/", "demo_output", ".venv", "model.tar.gz", "model.safetensors"),
+    *("evaluation/", "transform_output", "run_output", "sagemaker_local"),
+)
 
 
 def words(document: Path) -> list[str]:
@@ -74,7 +77,7 @@ def test_every_file_that_is_named_exists(document: Path) -> None:
     below = [document.parent / link for link in links if link and not link.startswith("http")]
     named = [word for word in words(document) if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", word)]
     named += [
-        word.lstrip("@").removeprefix("file://")
+        word.removeprefix("file://").lstrip("@")
         for command in commands(document)
         for word in command
         if "/" in word

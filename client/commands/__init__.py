@@ -65,7 +65,7 @@ class Commands(click.Group):
         if name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"client.commands.{name}").command
-        # Click's mark of a paragraph that is not to be wrapped; the raw docstrings spell it out.
+        # Click's mark of lines to leave alone, which a raw docstring has in two characters.
         command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 

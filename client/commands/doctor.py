@@ -52,6 +52,6 @@ def _examine(place: Place) -> Iterator[Check]:
     try:
         yield from place.checks()
     except ModuleNotFoundError as error:
-        if error.name not in {"boto3", "botocore"}:
+        if (error.name or "").split(".")[0] not in {"boto3", "botocore"}:
             raise
         yield Check.warning("account", "not asked, since boto3 is not installed here", "make cloud")
