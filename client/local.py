@@ -403,10 +403,14 @@ def _compose(*words: str, newest: Path) -> str:
 
 
 def _remove_containers(root: Path) -> None:
-    """Remove what Docker Compose started from below `root`; local mode itself leaves it."""
-    for file in root.glob("*/docker-compose.yaml"):
-        command = [str(_program()), "--file", str(file), "down", "--volumes", "--timeout=30"]
-        subprocess.run(command, capture_output=True, check=False)
+    """Stop and remove what Docker Compose started from below `root`; local mode leaves it."""
+    label = "com.docker.compose.project.working_dir"
+    shown = f'{{{{.ID}}}} {{{{.Label "{label}"}}}}'
+    listed = _docker("ps", "--all", "--filter", f"label={label}", "--format", shown).stdout
+    for container, _, directory in (line.partition(" ") for line in listed.splitlines()):
+        if Path(directory).is_relative_to(root):
+            _docker("stop", "--time=30", container)
+            _docker("rm", "--force", "--volumes", container)
     # Another run may have made it; one that uses it keeps it.
     _docker("network", "rm", _NETWORK)
 
