@@ -234,6 +234,11 @@ def add(host: str, path: str, action: str, body: bytes) -> Any:
         creation, attribute = _STOPPED_BY[action]
         setattr(_find(host, creation, json.loads(body)), attribute, "Stopped")
         return 200, {}, "{}"
+    if action == "UpdateEndpoint":
+        asked = json.loads(body)
+        endpoint = _find(host, "CreateEndpoint", asked)
+        endpoint.endpoint_config_name = asked["EndpointConfigName"]
+        return 200, {}, json.dumps({"EndpointArn": endpoint.arn})
     if re.fullmatch("/endpoints/[^/]+/invocations", path) and body.startswith(b"\x93NUMPY"):
         return 200, {"Content-Type": "application/x-npy"}, _scores(body)
     return None
