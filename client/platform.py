@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from client import sdk, training_job
 from client.names import IMAGE
 from client.refusal import Refusal
-from client.storage import Prefix
+from client.storage import Prefix, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,9 +187,17 @@ class Cloud:
         return f"{self.home}/batch/{job}"
 
     def download(self, address: str, directory: Path) -> list[Path]:
-        """Copy what is at an address into a directory; return the files there."""
+        """Copy what is at an address into a directory; return the files there.
+
+        Raises:
+            StorageError: if nothing is there, or a name in it leads out of the directory.
+        """
         source, s3 = Prefix.of(address), self.account.client("s3")
         keys = [found["Key"].removeprefix(f"{source.key}/") for found in source.objects(s3)]
+        if not keys:
+            raise StorageError(f"{address} is empty; expected what the job has written.")
+        if strange := [key for key in keys if ".." in key.split("/")]:
+            raise StorageError(f"{address} has {strange[0]!r}, which leads out of {directory}.")
         for key in keys:
             source.download(s3, key, directory / key)
         return [directory / key for key in keys]
