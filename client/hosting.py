@@ -199,15 +199,21 @@ def delete_model(sagemaker: Any, name: str) -> list[str]:
 
 
 def _delete_endpoint(sagemaker: Any, endpoint: str, say: Callable[[str], None]) -> None:
-    """Delete an endpoint; SageMaker refuses that while it is being created, so wait for that."""
+    """Delete an endpoint; where SageMaker refuses that while it is being created, wait for that."""
     try:
-        while _status(sagemaker, endpoint) == "Creating":
-            say(f"{endpoint}: is being created, and can be deleted only then; do not interrupt")
-            time.sleep(_POLL_SECONDS)
+        while True:
+            try:
+                _delete(sagemaker.delete_endpoint, EndpointName=endpoint)
+            except ClientError:  # noqa: PERF203  # it is about to wait for seconds
+                if _status(sagemaker, endpoint) != "Creating":
+                    raise
+                say(f"{endpoint}: is being created, and can be deleted only then; do not interrupt")
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
     except KeyboardInterrupt:
         say(f"{endpoint} is left, and will cost; python -m client delete deletes it later.")
         raise
-    _delete(sagemaker.delete_endpoint, EndpointName=endpoint)
 
 
 def _status(sagemaker: Any, endpoint: str) -> str | None:

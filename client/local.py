@@ -7,6 +7,7 @@ over, is mended where the SDK asks its client: the commands know nothing of it.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import signal
@@ -39,6 +40,12 @@ _NO_ROLE = "arn:aws:iam::000000000000:role/local-mode"
 
 # As the SDK names it; all that runs in local mode on this machine shares it.
 _NETWORK = "sagemaker-local"
+
+# By it a run's containers are found again: the SDK deletes its compose files, and not these.
+_LABEL = "simplenet.run"
+
+# It asks for /ping until that is answered, and need not tell each time that it is not yet.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -169,11 +176,13 @@ class Containers(sdk.LocalSagemakerClient):  # type: ignore[misc]  # the SDK has
         _expect_free(self.sagemaker_session.config["local"]["serving_port"])
         try:
             super().create_endpoint(**request)
-        except BaseException as error:
-            self._endpoints[request["EndpointName"]].state = "Failed"  # else it is still Creating
-            if isinstance(error, RuntimeError):
-                raise PlatformError(f"The container does not answer /ping: {error}.") from None
-            raise
+        except RuntimeError as error:
+            raise PlatformError(f"The container does not answer /ping: {error}.") from None
+        finally:
+            # Also after an interrupt, which the SDK's telemetry swallows.
+            endpoint = self._endpoints.get(request["EndpointName"])
+            if endpoint and endpoint.state == "Creating":
+                endpoint.state = "Failed"
 
     def create_transform_job(self, **request: Any) -> None:
         """Score the files of a directory in a container of its own, on any free port.
@@ -290,7 +299,11 @@ def mode(project: str, image: str | None, port: int = 8080) -> Iterator[Local]:
                 "local_code": True,
                 "container_root": str(root),
                 "serving_port": port,
-                "container_config": {**user, "stop_grace_period": "30s"},
+                "container_config": {
+                    **user,
+                    "labels": {_LABEL: root.name},
+                    "stop_grace_period": "30s",
+                },
             }
         }
         with redirect_stdout(cast("TextIO", _Stdout(sys.stdout))):
@@ -308,7 +321,7 @@ def mode(project: str, image: str | None, port: int = 8080) -> Iterator[Local]:
         raise
     finally:
         with interruption.undisturbed():
-            _remove_containers(root)
+            _remove_containers(root.name)
             os.environ["PATH"], threading.excepthook = path, hook
             shutil.rmtree(root, ignore_errors=True)
 
@@ -342,8 +355,7 @@ def _expect_free(port: int) -> None:
             probe.bind(("", port))
         except OSError as error:
             raise PlatformError(
-                f"Port {port} cannot be served at ({error.strerror}); choose another: --port "
-                f"{port + 1}"
+                f"Port {port} is not free ({error.strerror}); choose another: --port {port + 1}"
             ) from None
 
 
@@ -402,15 +414,12 @@ def _compose(*words: str, newest: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def _remove_containers(root: Path) -> None:
-    """Stop and remove what Docker Compose started from below `root`; local mode leaves it."""
-    label = "com.docker.compose.project.working_dir"
-    shown = f'{{{{.ID}}}} {{{{.Label "{label}"}}}}'
-    listed = _docker("ps", "--all", "--filter", f"label={label}", "--format", shown).stdout
-    for container, _, directory in (line.partition(" ") for line in listed.splitlines()):
-        if Path(directory).is_relative_to(root):
-            _docker("stop", "--time=30", container)
-            _docker("rm", "--force", "--volumes", container)
+def _remove_containers(run: str) -> None:
+    """Remove what a run has started; local mode itself leaves it."""
+    found = _docker("ps", "--all", "--quiet", f"--filter=label={_LABEL}={run}").stdout.split()
+    if found:
+        _docker("stop", "--time=30", *found)
+        _docker("rm", "--force", "--volumes", *found)
     # Another run may have made it; one that uses it keeps it.
     _docker("network", "rm", _NETWORK)
 

@@ -70,7 +70,6 @@ __all__ = ["LocalSagemakerClient", "LocalSession", "Session", "UnexpectedStatusE
 
 # What it does is told by the commands; what goes wrong is still to be seen.
 logging.getLogger("sagemaker").setLevel(logging.WARNING)
-logging.getLogger("urllib3").setLevel(logging.ERROR)
 logging.getLogger("sagemaker.local.utils").setLevel(logging.ERROR)  # that Docker is not rootless
 logging.getLogger("sagemaker").addFilter(
     lambda record: "troubleshooting guide" not in record.getMessage()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.on_platform
 @options.dry_run
 @options.as_json
+@click.option("--name", help="The job's.  [default: the project's and the time]")
 @click.option("--model-data", help="A model.tar.gz in S3.  [default: the newest of the project]")
 @click.option(
     "--output",
@@ -42,6 +43,7 @@ def command(
     place: Place,
     rows: str,
     *,
+    name: str | None,
     model_data: str | None,
     output: Path,
     content_type: str | None,
@@ -67,7 +69,7 @@ def command(
     if not rows.startswith("s3://") and not Path(rows).exists():
         raise click.BadParameter(f"There is no {rows}; expected a file, a directory or s3://...")
     with place.open() as platform:
-        name = names.unique(platform.project)
+        name = name or names.unique(platform.project)
         batch, remote = platform.batch(name), rows.startswith("s3://")
         content_type = content_type or media_types.of(
             rows if remote else storage.files(Path(rows))[0].name
@@ -104,6 +106,6 @@ def command(
         if job.by_line:
             transform_job.tidy(file)
     options.result(
-        {"job": name, "model": job.model_data, "scores": ", ".join(map(str, files))},
+        {"job": name, "model": job.model_data, "scores": [str(file) for file in files]},
         as_json=as_json,
     )

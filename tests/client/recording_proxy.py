@@ -1,7 +1,8 @@
 """moto's proxy, which also writes down what it is asked, and refuses what it is told to refuse.
 
 It refuses all that client/iam/user.json does not allow, too: what the tests see done needs no more.
-It adds what moto's SageMaker lacks: jobs that are stopped, endpoints that score, chosen states.
+It adds what moto's SageMaker lacks: jobs that are stopped, endpoints that score or are updated,
+and chosen states.
 
 usage: recording_proxy.py DIRECTORY PORT
 
@@ -26,6 +27,7 @@ import numpy as np
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_proxy.proxy3 import MotoRequestHandler
 from moto.proxy import main
+from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 
 if TYPE_CHECKING:
@@ -61,13 +63,13 @@ def answer(
     chosen = told("outcomes.json")
     if request.action.startswith("Describe"):
         settle(request.host, request.action, request.body, chosen)
-    reply = add(request.host, path, request.action, request.body)
+    reply = add(request.host, path, request.action, request.body, headers)
     if reply is None:
         reply = _answer(self, method, host, path, headers, body)
         if request.action == "CreateEndpointConfig":
             made = _find(request.host, request.action, json.loads(request.body))
             made.arn = made.endpoint_config_arn  # moto itself keeps it in a tuple
-        settle(request.host, request.action, request.body, chosen)
+    settle(request.host, request.action, request.body, chosen)
     return reply
 
 
@@ -209,6 +211,7 @@ _KEPT = {
     "CreateEndpoint": ("endpoints", "EndpointName"),
     "CreateEndpointConfig": ("endpoint_configs", "EndpointConfigName"),
     "DescribeEndpoint": ("endpoints", "EndpointName"),
+    "UpdateEndpoint": ("endpoints", "EndpointName"),
 }
 # By the action that stops one: the action that made it, and where moto keeps its state.
 _STOPPED_BY = {
@@ -228,7 +231,7 @@ def settle(host: str, action: str, body: bytes, outcomes: Mapping[str, Mapping[s
             setattr(made, attribute, value)
 
 
-def add(host: str, path: str, action: str, body: bytes) -> Any:
+def add(host: str, path: str, action: str, body: bytes, headers: Any) -> Any:
     """Return the answer to what moto has none for; None for all else."""
     if action in _STOPPED_BY:
         creation, attribute = _STOPPED_BY[action]
@@ -236,12 +239,29 @@ def add(host: str, path: str, action: str, body: bytes) -> Any:
         return 200, {}, "{}"
     if action == "UpdateEndpoint":
         asked = json.loads(body)
-        endpoint = _find(host, "CreateEndpoint", asked)
+        endpoint = _find(host, action, asked)
         endpoint.endpoint_config_name = asked["EndpointConfigName"]
         return 200, {}, json.dumps({"EndpointArn": endpoint.arn})
+    if action == "InvokeEndpointAsync":
+        return _queue(headers["X-Amzn-SageMaker-InputLocation"])
     if re.fullmatch("/endpoints/[^/]+/invocations", path) and body.startswith(b"\x93NUMPY"):
         return 200, {"Content-Type": "application/x-npy"}, _scores(body)
     return None
+
+
+def _queue(rows: str) -> tuple[int, dict[str, str], str]:
+    """Leave a reply to rows in S3 at once, or the refusal of rows that are no numbers."""
+    bucket, _, key = rows.removeprefix("s3://").partition("/")
+    s3 = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    found = s3.get_object(bucket, key)
+    scored = found is not None and b"," in found.value
+    place, said = ("replies", b"0.75\n") if scored else ("failures", b"expected a number")
+    s3.put_object(bucket, f"{key}.{place}", value=said)
+    locations = {
+        f"X-Amzn-SageMaker-{name}Location": f"{rows}.{where}"
+        for name, where in (("Output", "replies"), ("Failure", "failures"))
+    }
+    return 202, locations, json.dumps({"InferenceId": "1"})
 
 
 def _scores(body: bytes) -> bytes:
