@@ -41,7 +41,7 @@ def execution_parameters(run: Run) -> Finding:
     )
 
 
-@rule("B6", "B12", "X41", observes="batch")
+@rule("B6", "B12", observes="batch")
 def one_line_for_each(run: Run) -> Finding:
     """A body of many lines is answered with as many lines."""
     kind = run.payload.content_type.partition(";")[0].strip().lower()

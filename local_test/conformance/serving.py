@@ -59,7 +59,7 @@ def unknown_paths_are_404(run: Run) -> Finding:
     return warned(str(reply), "Answer 404: SageMaker asks for optional routes, and reads replies.")
 
 
-@rule("H12", "I14", "X8")
+@rule("H12", "I14")
 def binds_to_the_given_port(run: Run) -> Finding:
     """With the label accept-bind-to-port, the server listens where SAGEMAKER_BIND_TO_PORT says."""
     if not run.image.claims("accept-bind-to-port"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from conformance.run import Run
 
 from tests.conformance.bad import BAD, READ, Bad
 from tests.conformance.conftest import find
+from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,3 +90,16 @@ def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
     found = find(image, channel, [rule for rule in rules() if rule.observes == "stopped"])
 
     assert {Outcome.PASSED} == {finding.outcome for finding in found.values()}, found
+
+
+def test_every_rule_is_one_of_the_contract() -> None:
+    """A number in a report leads to a row of docs/contract.md or docs/troubleshooting.md."""
+    texts = [
+        (PROJECT / "docs" / name).read_text("utf-8")
+        for name in ("contract.md", "troubleshooting.md")
+    ]
+    rows = {
+        row for text in texts for row in re.findall(r"^\| ([TLHBFIX]\d+) \|", text, re.MULTILINE)
+    }
+
+    assert set() == {number for rule in rules() for number in rule.numbers} - rows
