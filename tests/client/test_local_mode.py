@@ -79,8 +79,8 @@ class Laptop:
         return done
 
     def expect_nothing_left(self) -> None:
-        """Expect no container of this image, and no working directory."""
-        assert "" == docker("ps", "--all", "--quiet", "--filter", f"ancestor={self.image}")
+        """Expect no container of local mode, and no working directory."""
+        assert "" == docker("ps", "--all", "--quiet", "--filter", "label=simplenet.run")
         assert [] == list(self.directory.glob("sagemaker_local/.run-*"))
 
     def models(self) -> list[Path]:
