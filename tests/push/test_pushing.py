@@ -66,7 +66,7 @@ def test_the_projects_own_image_is_pushed(
     uri = done.stdout.strip()
 
     assert (0, f"{registry.host}/{NAME}:own") == (done.code, uri), done.stderr
-    engine.docker("rmi", uri)
+    engine.docker("rmi", "--force", uri)
     subprocess.run([DOCKER, "pull", "--quiet", uri], env=tree.environment, check=True)
     assert "true" == engine.docker(
         "image",
