@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from client import data
-from client.data import DataError
+from client.data import DataError, Rows
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -75,3 +75,36 @@ def test_a_file_without_labelled_rows_gets_a_sentence(
         data.read_csv(path)
 
     assert str(path) in str(refused.value)
+
+
+ROWS = Rows(np.array([[1.5, 2.0], [3.0, 1e-7]]), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.25\n0.75\n", "1.5,2.0,0.25\n3.0,1e-07,0.75\n", "0,1.5,2.0,0.25\n1,3.0,1e-07,0.75\n"],
+    ids=["alone", "behind the features", "behind label and features"],
+)
+def test_scores_are_read_as_a_batch_job_writes_them(tmp_path: Path, text: str) -> None:
+    """One a line, or joined to the rows that they are of."""
+    (tmp_path / "test.csv.out").write_text(text)
+
+    assert [0.25, 0.75] == data.read_scores(tmp_path / "test.csv.out", ROWS).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("3.0,1e-07,0.75\n1.5,2.0,0.25\n", "line 1 is the score of another row"),
+        ("0,1.5,2.0,0.25\n1,3.0,9.0,0.75\n", "line 2 is the score of another row"),
+        ('{"score": 0.5}\n', "cannot be read as scores"),
+        ("", "cannot be read as scores"),
+    ],
+)
+def test_scores_of_other_rows_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    """What was joined shows it."""
+    (tmp_path / "test.csv.out").write_text(text)
+    with pytest.raises(DataError) as refused:
+        data.read_scores(tmp_path / "test.csv.out", ROWS)
+
+    assert sentence in str(refused.value)

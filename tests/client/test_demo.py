@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -38,7 +39,11 @@ def check(told: Told) -> None:
     assert 80 == len(re.findall(r"^epoch=", told.said, re.MULTILINE))
     assert f"curl --data-binary @{shlex.quote(str(told.output / 'payload.csv'))}" in told.said
     assert 3 == len((told.output / "payload.csv").read_text().splitlines())
-    for name in ("data", "history", "boundary"):
+    card = json.loads((told.output / "model_card.json").read_text("utf-8"))
+    assert round(card["evaluation"]["figures"]["Accuracy"], 3) == accuracy(told)
+    assert 450 == card["training"]["channels"][0]["rows"]
+    assert (told.output / "model_card.md").read_text("utf-8").startswith("# Model card")
+    for name in ("data", "history", "boundary", "roc", "calibration"):
         picture = pictures.imread(told.output / f"{name}.png")
         assert min(picture.shape[:2]) > 400
         assert picture.std() > 0.05, f"{name}.png is blank"

@@ -255,3 +255,18 @@ def test_the_examples_of_a_command_keep_their_lines() -> None:
 
     assert "\n    python -m client evaluate local_test/test.csv\n" in done.stdout
     assert "\\b" not in done.stdout
+
+
+def test_evaluating_a_container_needs_no_sdk(without_sdk: dict[str, str]) -> None:
+    """It gets as far as asking the container."""
+    words = ["evaluate", "local_test/test.csv", "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(
+        [sys.executable, "-m", "client", *words],
+        cwd=PROJECT,
+        env=without_sdk,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr.startswith("Error: http://127.0.0.1:9 does not answer")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from client import data
-from client.endpoint import Endpoint, EndpointError
+from client.endpoint import Endpoint, EndpointError, InParts
 from client.evaluation import evaluate
 from client.runtime import ProgramError, VirtualEnvironment
 
@@ -89,3 +89,20 @@ def test_a_server_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path: 
     serving = VirtualEnvironment().serve(tmp_path, tmp_path / "serve.log")
     with pytest.raises(ProgramError, match="There is no model"), serving:
         pytest.fail("an endpoint without a model")
+
+
+class Counting:
+    """A predictor that gives each row its first feature, and takes no more bytes than it may."""
+
+    def predict(self, data: np.ndarray, /) -> np.ndarray:
+        """Return scores: (rows, 1)."""
+        assert data.nbytes <= 100
+        return data[:, :1]
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 40])
+def test_rows_are_sent_in_parts_that_sagemaker_lets_through(rows: int) -> None:
+    """In their order, whatever is left for the last part."""
+    data = np.arange(2.0 * rows).reshape(rows, 2)
+
+    assert data[:, :1].tolist() == InParts(Counting(), most_bytes=100).predict(data).tolist()
