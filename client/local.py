@@ -41,6 +41,9 @@ _NO_ROLE = "arn:aws:iam::000000000000:role/local-mode"
 # As the SDK names it; all that runs in local mode on this machine shares it.
 _NETWORK = "sagemaker-local"
 
+# What SageMaker grants between SIGTERM and SIGKILL.
+_STOP_SECONDS = 30
+
 # By it a run's containers are found again: the SDK deletes its compose files, and not these.
 _LABEL = "simplenet.run"
 
@@ -276,37 +279,9 @@ def mode(project: str, image: str | None, port: int = 8080) -> Iterator[Local]:
     home = _expect_mountable(LOCAL_OUTPUT.resolve())
     home.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix=".run-", dir=home))
-    # Local mode asks AWS nothing, but its session will have a region and credentials.
-    aws = boto3.Session("local-mode", "local-mode", region_name="us-east-1")
-    session = sdk.LocalSession(boto_session=aws, sagemaker_config=sdk.configuration())
-    containers = session.sagemaker_client = Containers(session, root)
-    session.sagemaker_runtime_client = Runtime()
-    path, hook = os.environ["PATH"], threading.excepthook
-    # As this user: then what the containers leave can be read and removed.
-    user = {"user": runtime.user()} if runtime.user() else {}
+    session = _session(root, port)
     try:
-        programs = root / "bin"
-        programs.mkdir()
-        # Where `docker compose` is none that the SDK knows, it looks for docker-compose.
-        (programs / "docker-compose").symlink_to(_program())
-        # It stops a container by the children of Docker Compose, which it asks pgrep for. There
-        # need be none: Docker Compose itself stops the container.
-        (programs / "pgrep").symlink_to(shutil.which("true") or "/bin/true")
-        os.environ["PATH"] = os.pathsep.join([str(programs), path])
-        threading.excepthook = containers.interrupt
-        session.config = {
-            "local": {
-                "local_code": True,
-                "container_root": str(root),
-                "serving_port": port,
-                "container_config": {
-                    **user,
-                    "labels": {_LABEL: root.name},
-                    "stop_grace_period": "30s",
-                },
-            }
-        }
-        with redirect_stdout(cast("TextIO", _Stdout(sys.stdout))):
+        with _surroundings(session.sagemaker_client, root):
             yield Local(
                 session=session,
                 project=project,
@@ -316,12 +291,56 @@ def mode(project: str, image: str | None, port: int = 8080) -> Iterator[Local]:
                 root=root,
             )
     except KeyboardInterrupt:
-        if containers.last_words:
-            raise PlatformError(f"The container ended: {containers.last_words}") from None
+        if words := session.sagemaker_client.last_words:
+            raise PlatformError(f"The container ended: {words}") from None
         raise
-    finally:
-        with interruption.undisturbed():
-            _remove_containers(root.name)
+
+
+def _session(root: Path, port: int) -> sdk.Session:
+    """Return a session of local mode that works below a directory."""
+    # Local mode asks AWS nothing, but its session will have a region and credentials.
+    aws = boto3.Session("local-mode", "local-mode", region_name="us-east-1")
+    session = sdk.LocalSession(boto_session=aws, sagemaker_config=sdk.configuration())
+    session.sagemaker_client = Containers(session, root)
+    session.sagemaker_runtime_client = Runtime()
+    # As this user: then what the containers leave can be read and removed.
+    user = {"user": own} if (own := runtime.user()) else {}
+    session.config = {
+        "local": {
+            "local_code": True,
+            "container_root": str(root),
+            "serving_port": port,
+            "container_config": {
+                **user,
+                "labels": {_LABEL: root.name},
+                "stop_grace_period": f"{_STOP_SECONDS}s",
+            },
+        }
+    }
+    return session
+
+
+@contextmanager
+def _surroundings(containers: Containers, root: Path) -> Iterator[None]:
+    """Give the SDK the programs that it looks for, and hear its threads; clean up in the end."""
+    programs = root / "bin"
+    programs.mkdir()
+    # Where `docker compose` is none that the SDK knows, it looks for docker-compose.
+    (programs / "docker-compose").symlink_to(_program())
+    # It stops a container by the children of Docker Compose, which it asks pgrep for. There need be
+    # none: Docker Compose itself stops the container.
+    (programs / "pgrep").symlink_to(shutil.which("true") or "/bin/true")
+    path, hook, threads = os.environ["PATH"], threading.excepthook, threading.enumerate()
+    os.environ["PATH"] = os.pathsep.join([str(programs), path])
+    threading.excepthook = containers.interrupt
+    with redirect_stdout(cast("TextIO", _Stdout(sys.stdout))):
+        try:
+            yield
+        finally:
+            with interruption.undisturbed():
+                _remove_containers(root.name)
+                for thread in set(threading.enumerate()) - set(threads):
+                    thread.join(_STOP_SECONDS)  # it has the last lines of a container's log
             os.environ["PATH"], threading.excepthook = path, hook
             shutil.rmtree(root, ignore_errors=True)
 
@@ -418,7 +437,7 @@ def _remove_containers(run: str) -> None:
     """Remove what a run has started; local mode itself leaves it."""
     found = _docker("ps", "--all", "--quiet", f"--filter=label={_LABEL}={run}").stdout.split()
     if found:
-        _docker("stop", "--time=30", *found)
+        _docker("stop", f"--time={_STOP_SECONDS}", *found)
         _docker("rm", "--force", "--volumes", *found)
     # Another run may have made it; one that uses it keeps it.
     _docker("network", "rm", _NETWORK)
