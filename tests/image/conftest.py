@@ -1,10 +1,9 @@
-"""An `/opt/ml` to mount, a model that the image trained, and a server over it."""
+"""An `/opt/ml` to mount, before a job and after it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ from tests import engine
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
 TRAIN_CSV = PROJECT / "local_test" / "opt_ml" / "input" / "data" / "train" / "train.csv"
@@ -65,37 +62,15 @@ def opt_ml(tmp_path: Path) -> OptMl:
 
 
 @pytest.fixture(scope="session")
-def model(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a model that the image trained with its defaults on the seed's data."""
+def served(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `/opt/ml` with a model that the image trained with its defaults on the seed's data, and
+    twice the same as a multi-model endpoint has it.
+    """
     trained = _opt_ml(tmp_path_factory.mktemp("trained") / "opt_ml")
     job = engine.run("--volume", f"{trained.root}:/opt/ml", image, "train")
     assert 0 == job.returncode, job.stdout + job.stderr
-    return trained.root / "model"
-
-
-@pytest.fixture(scope="session")
-def serving(image: str, model: Path) -> Callable[..., AbstractContextManager[tuple[str, int]]]:
-    """Starts a server over the trained model: a context of its container and port."""
-
-    @contextmanager
-    def start(*flags: str, inside: int = 8080) -> Iterator[tuple[str, int]]:
-        port = engine.free_port()
-        with engine.container(
-            *("--publish", f"127.0.0.1:{port}:{inside}"),
-            *("--volume", f"{model}:/opt/ml/model:ro"),
-            *flags,
-            image,
-            "serve",
-        ) as name:
-            engine.wait_until(
-                lambda: engine.healthy(port) or not running(name), "/ping answers 200"
-            )
-            assert running(name), engine.logs(name)
-            yield name, port
-
-    return start
-
-
-def running(name: str) -> bool:
-    """Say whether a container's program still runs."""
-    return engine.docker("inspect", "--format", "{{.State.Running}}", name) == "true"
+    for name in ("a", "b"):
+        directory = trained.root / "models" / name / "model"
+        directory.mkdir(parents=True)
+        shutil.copy(trained.root / "model" / "model.safetensors", directory)
+    return trained.root
