@@ -80,8 +80,15 @@ class Laptop:
 
     def expect_nothing_left(self) -> None:
         """Expect no container of local mode, and no working directory."""
-        assert "" == docker("ps", "--all", "--quiet", "--filter", "label=simplenet.run")
+        assert [] == self.containers()
         assert [] == list(self.directory.glob("sagemaker_local/.run-*"))
+
+    def containers(self) -> list[str]:
+        """Return where each container was started that local mode has started from here."""
+        label = "com.docker.compose.project.working_dir"
+        shown = ("--filter", f"label={label}", "--format", f'{{{{.Label "{label}"}}}}')
+        places = docker("ps", "--all", *shown).splitlines()
+        return [place for place in places if Path(place).is_relative_to(self.directory)]
 
     def models(self) -> list[Path]:
         """Return what jobs have left."""
@@ -262,8 +269,7 @@ def test_an_interrupted_job_leaves_nothing(laptop: Laptop) -> None:
     local = ("--local", "--image", laptop.image)
 
     with laptop.started("train", *local, "-p", "epochs=100000") as process:
-        ancestor = f"ancestor={laptop.image}"
-        wait_until(lambda: docker("ps", "--quiet", "--filter", ancestor) != "", "it trains")
+        wait_until(laptop.containers, "it trains")
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate()
 
