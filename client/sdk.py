@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Read when the SDK is imported; it warns otherwise, on every start, of what is said above.
@@ -45,7 +46,7 @@ with _importing():
     from sagemaker.estimator import Estimator
     from sagemaker.exceptions import UnexpectedStatusException
     from sagemaker.inputs import TrainingInput
-    from sagemaker.local import LocalSession
+    from sagemaker.local import LocalSession, local_session
     from sagemaker.local.local_session import LocalSagemakerClient
     from sagemaker.model import Model
     from sagemaker.multidatamodel import MultiDataModel
@@ -74,6 +75,19 @@ logging.getLogger("sagemaker.local.utils").setLevel(logging.ERROR)  # that Docke
 logging.getLogger("sagemaker").addFilter(
     lambda record: "troubleshooting guide" not in record.getMessage()
 )
+
+
+class _Hosts(local_session._SageMakerContainer):  # type: ignore[misc]  # noqa: SLF001
+    """The hosts of a job in local mode, which any user may run."""
+
+    def write_config_files(self, host: str, *settings: Any) -> None:
+        """Make what is mounted of a host; Docker would make it as root's, whom it is not for."""
+        super().write_config_files(host, *settings)
+        for missing in ("model", f"{host}/output/data"):
+            Path(self.container_root, missing).mkdir(parents=True, exist_ok=True)
+
+
+local_session._SageMakerContainer = _Hosts  # noqa: SLF001
 
 
 def connect(account: Account, bucket: str | None = None) -> Session:
