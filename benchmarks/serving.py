@@ -16,6 +16,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -218,6 +219,8 @@ def _found(pattern: str, text: str) -> str:
 
 
 def _script(home: Path) -> Path:
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not on PATH; install it (Debian: apt install wrk) to measure a server")
     path = home / "post.lua"
     path.write_text(LUA, encoding="utf-8")
     return path
