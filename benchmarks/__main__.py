@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import report, training
+from benchmarks import report, serving, training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: By name; each gives its rows as they are measured, and may write below the directory it is given.
-PARTS: dict[str, Callable[[Path], Iterator[report.Row]]] = {**training.PARTS}
+PARTS: dict[str, Callable[[Path], Iterator[report.Row]]] = {**training.PARTS, **serving.PARTS}
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -1,9 +1,10 @@
 """Send bodies and headers that nobody should to a running container, and count what comes back.
 
-    python benchmarks/fuzz.py http://127.0.0.1:8080 100000 1   # address, requests, seed
+    python benchmarks/fuzz.py http://127.0.0.1:8080 200000 1 NAME   # address, requests, seed
 
 Exit code 1 for a reply of 5xx, one without its sentence, a hang of 60 s, or a server that is not
-healthy afterwards. The same seed sends the same requests.
+healthy afterwards. The same seed sends the same requests. NAME, if given, is the container's: then
+it is also 1 for a worker that was replaced, or memory that grew by a tenth after the first quarter.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import http.client
 import io
 import json
 import random
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -105,17 +107,50 @@ def lie(address: tuple[str, int], draw: random.Random) -> None:
         connection.sendall(start + draw.randbytes(draw.randint(0, 100)))
 
 
-def main(url: str, requests: int, seed: int) -> int:
+def healthy(connection: http.client.HTTPConnection) -> bool:
+    """Say whether `/ping` answers 200."""
+    try:
+        connection.request("GET", "/ping")
+        reply = connection.getresponse()
+        reply.read()
+    except (http.client.HTTPException, OSError):
+        return False
+    return reply.status == 200  # noqa: PLR2004
+
+
+# Each process of the container and its memory, what they share counted once; not this program.
+STATE = """
+import glob, os, re
+for path in glob.glob("/proc/[0-9]*/smaps_rollup"):
+    if path.split("/")[2] not in ("self", str(os.getpid())):
+        print(path.split("/")[2], re.search(r"Pss:\\s+(\\d+)", open(path).read())[1])
+"""
+
+
+def state(container: str) -> tuple[set[str], float]:
+    """Return the processes of a container, and their memory in MiB."""
+    command = ["docker", "exec", container, "python", "-c", STATE]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    pairs = [line.split() for line in lines]
+    return {process for process, _ in pairs}, sum(int(kilobytes) for _, kilobytes in pairs) / 1024
+
+
+def main(url: str, requests: int, seed: int, container: str = "") -> int:
     """Send them all; return the exit code."""
     draw = random.Random(seed)  # noqa: S311
     parts = urlsplit(url)
     address = (parts.hostname or "127.0.0.1", parts.port or 80)
     connection = http.client.HTTPConnection(*address, timeout=60)
+    if not healthy(connection):
+        sys.exit(f"{url}/ping does not answer 200; start the server first")
     statuses: Counter[int] = Counter()
     faults: list[str] = []
     resets = 0
+    states: list[tuple[set[str], float]] = []
     started = time.monotonic()
     for number in range(requests):
+        if container and number % max(1, requests // 8) == 0:
+            states.append(state(container))
         if number % 100 == 0:
             lie(address, draw)
         try:
@@ -130,18 +165,25 @@ def main(url: str, requests: int, seed: int) -> int:
         if status >= 500 or not sentence or b"Traceback" in reply:  # noqa: PLR2004
             faults.append(f"request {number}: {status} {reply[:200]!r}")
     connection.close()
-    connection.request("GET", "/ping")
-    healthy = connection.getresponse().status == 200  # noqa: PLR2004
+    alive = healthy(connection)
     seconds = time.monotonic() - started
     sys.stdout.write(
         f"{requests:,} requests in {seconds:.0f} s: "
         f"{', '.join(f'{status}: {count:,}' for status, count in sorted(statuses.items()))}; "
         f"{resets} connections closed without a reply; {len(faults)} faults; "
-        f"{'healthy' if healthy else 'not healthy'} afterwards\n"
+        f"{'healthy' if alive else 'not healthy'} afterwards\n"
     )
+    if states:
+        states.append(state(container))
+        memory = [mebibytes for _, mebibytes in states]
+        sys.stdout.write(f"memory, MiB: {', '.join(f'{each:.0f}' for each in memory)}\n")
+        if memory[-1] > 1.1 * memory[len(memory) // 4]:
+            faults.append("the memory grew by more than a tenth after the first quarter")
+        if states[0][0] != states[-1][0]:
+            faults.append("a worker was replaced")
     sys.stdout.write("".join(f"{fault}\n" for fault in faults[:20]))
-    return 1 if faults or resets or not healthy else 0
+    return 1 if faults or resets or not alive else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:5]))

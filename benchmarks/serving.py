@@ -1,26 +1,30 @@
 """Serving against its bars: each figure against a peer of the same run, on the same machine.
 
-    export PYTHONPATH=container
-    python benchmarks/serving.py           # wrk must be on PATH; exit code 1 below a bar
-    python benchmarks/serving.py --kinds   # gunicorn's worker kinds, with a bare Flask app
+    PYTHONPATH=container python -m benchmarks.serving              # all parts
+    PYTHONPATH=container python -m benchmarks.serving rows kinds   # some of them
 
-Everything runs in this Python, side by side, one gunicorn process each, so that no engine's network
-is measured. CPU is the worker's own user and system time from /proc: it hardly drifts with the
-machine. The peer is the smallest thing that could be called a server: a Flask route that reads no
-body and returns a constant.
+`wrk` must be on PATH; `start` takes the image that IMAGE names. What is no container runs in this
+Python, one gunicorn process each, so that no engine's network is measured. CPU is the worker's own
+time by the scheduler: it hardly drifts with the machine. The peer of a row is the smallest thing
+that could be called a server: a Flask route that reads no body and returns a constant, under the
+same settings.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import re
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+import uuid
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,18 +37,22 @@ import torch
 from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
+from benchmarks.report import HEAD, Row
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CONTAINER = Path(__file__).parents[1] / "container"
+IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
 WORKER = "simplenet.worker.Worker"
-ROUNDS = 3
-SECONDS = 2
+ROUNDS = 9
+STALLED = 64
 
-BARE = """
-from flask import Flask, Response
+APPS = """
+import io
+from flask import Flask, Response, request
 
-def wsgi():
+def bare():
     app = Flask(__name__)
 
     @app.get("/ping")
@@ -57,9 +65,34 @@ def wsgi():
 
     return app
 
-def asgi():
+def bare_bridge():
     from simplenet.bridge import Bridge
-    return Bridge(wsgi().wsgi_app, 100 << 20, 4)
+    return Bridge(bare().wsgi_app, 100 << 20, 4)
+
+def sample():
+    # What AWS's scikit sample does with a body, with this model in the place of its own.
+    import pandas as pd
+    from simplenet.model import SimpleNet
+    from simplenet.paths import Paths
+    net = SimpleNet.load(Paths.from_environment().model_file)
+    app = Flask(__name__)
+
+    @app.get("/ping")
+    def ping():
+        return Response(response="\\n", status=200, mimetype="application/json")
+
+    @app.post("/invocations")
+    def invocations():
+        if request.content_type != "text/csv":
+            return Response(response="This predictor only supports CSV data", status=415)
+        data = pd.read_csv(io.StringIO(request.data.decode("utf-8")), header=None)
+        out = io.StringIO()
+        pd.DataFrame({"results": net.score(data.to_numpy("float32"))}).to_csv(
+            out, header=False, index=False
+        )
+        return Response(response=out.getvalue(), status=200, mimetype="text/csv")
+
+    return app
 """
 
 LUA = """
@@ -77,226 +110,325 @@ class Load:
     p99_ms: float
     cpu_us: float
 
+    @classmethod
+    def median(cls, loads: list[Load]) -> Load:
+        """Return the median of each figure."""
+        return cls(
+            statistics.median(each.per_second for each in loads),
+            statistics.median(each.p99_ms for each in loads),
+            statistics.median(each.cpu_us for each in loads),
+        )
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running gunicorn."""
+
+    address: tuple[str, int]
+    master: int
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    def workers(self) -> list[int]:
+        """Return the workers' process ids."""
+        path = Path(f"/proc/{self.master}/task/{self.master}/children")
+        return [*map(int, path.read_text("ascii").split())]
+
+    def cpu_seconds(self) -> float:
+        """Return the time that all workers' threads have run."""
+        paths = [
+            path
+            for worker in self.workers()
+            for path in Path(f"/proc/{worker}/task").glob("*/schedstat")
+        ]
+        return sum(int(path.read_text("ascii").split()[0]) for path in paths) / 1e9
+
+    def load(self, connections: int, script: Path) -> Load:
+        """Send one-row requests for a second."""
+        before = self.cpu_seconds()
+        command = ["wrk", "-t1", f"-c{connections}", "-d1s", "--latency", "-s", str(script)]
+        done = subprocess.run(
+            [*command, f"{self.url}/invocations"], check=True, capture_output=True, text=True
+        ).stdout
+        cpu = self.cpu_seconds() - before
+        if "Non-2xx" in done:
+            sys.exit(f"requests failed:\n{done}")
+        number, unit = re.findall(r"99%\s+([\d.]+)(us|ms|s)", done)[0]
+        return Load(
+            float(_found(r"Requests/sec:\s+([\d.]+)", done)),
+            float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit],
+            cpu / int(_found(r"(\d+) requests in", done)) * 1e6,
+        )
+
+    def answers(self) -> bool:
+        """Say whether `/ping` is answered within SageMaker's 2 s."""
+        try:
+            return requests.get(f"{self.url}/ping", timeout=2).ok
+        except requests.RequestException:
+            return False
+
 
 @contextmanager
-def serving(
-    home: Path, port: int, kind: str, app: str, workers: int = 1
-) -> Iterator[tuple[str, int]]:
-    """Run gunicorn; give its address and the process id of a worker."""
+def serving(home: Path, kind: str, app: str, workers: int = 1) -> Iterator[Server]:
+    """Run gunicorn over the model in `home`."""
+    (home / "apps.py").write_text(APPS, encoding="utf-8")
+    if not Paths(home).model_file.exists():
+        SimpleNet(2).save(Paths(home).model_file)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
     command = [sys.executable, "-m", "gunicorn", "--config", str(CONTAINER / "gunicorn.conf.py")]
-    command += ["--workers", str(workers), "--bind", f"127.0.0.1:{port}", "--worker-class", kind]
+    command += ["--workers", str(workers), "--bind", f"127.0.0.1:{address[1]}"]
     environment = os.environ | {
         "SAGEMAKER_BASE_DIR": str(home),
         "PYTHONPATH": f"{CONTAINER}:{home}",
     }
     with (
-        (home / "log").open("wb") as log,
+        (home / f"log.{address[1]}").open("wb") as log,
         subprocess.Popen(
-            [*command, app], env=environment, cwd=home, stdout=log, stderr=log
+            [*command, "--worker-class", kind, app],
+            env=environment,
+            cwd=home,
+            stdout=log,
+            stderr=log,
         ) as process,
     ):
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(url)
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii")
-            yield url, int(children.split()[0])
+            server = Server(address, process.pid)
+            _wait(server.answers, f"{app} under {kind}")
+            yield server
         finally:
             process.terminate()
 
 
-def _wait(url: str) -> None:
+def _wait(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 60
-    while not _answers(url):
+    while not holds():
         if time.monotonic() > deadline:
-            sys.exit(f"{url} does not answer")
-        time.sleep(0.05)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/ping", timeout=2).ok
-    except requests.ConnectionError:
-        return False
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def load(url: str, pid: int, connections: int, script: Path) -> Load:
-    """Send one-row requests for a while."""
-    before = cpu_seconds(pid)
-    done = subprocess.run(
-        [
-            *("wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency"),
-            *("-s", str(script), f"{url}/invocations"),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    cpu = cpu_seconds(pid) - before
-    if "Non-2xx" in done:
-        sys.exit(f"requests failed:\n{done}")
-    count = int(_found(r"(\d+) requests in", done))
-    number, unit = re.findall(r"99%\s+([\d.]+)(us|ms|s)", done)[0]
-    p99_ms = float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
-    return Load(float(_found(r"Requests/sec:\s+([\d.]+)", done)), p99_ms, cpu / count * 1e6)
+            sys.exit(f"{what} does not answer")
+        time.sleep(0.01)
 
 
 def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     if match is None:
-        sys.exit(f"wrk printed no {pattern}:\n{text}")
+        sys.exit(f"there is no {pattern} in:\n{text}")
     return match[1]
 
 
-def best(ask: Callable[[], object], rounds: int = 9) -> float:
-    """Return the median milliseconds of a call."""
-    ask()
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        ask()
-        times.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(times)
+def _script(home: Path) -> Path:
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not on PATH; install it (Debian: apt install wrk) to measure a server")
+    path = home / "post.lua"
+    path.write_text(LUA, encoding="utf-8")
+    return path
 
 
-def median(loads: list[Load]) -> Load:
-    """Return the median of each figure."""
-    return Load(
-        statistics.median(each.per_second for each in loads),
-        statistics.median(each.p99_ms for each in loads),
-        statistics.median(each.cpu_us for each in loads),
-    )
-
-
-def pss_mib(pids: list[int]) -> float:
-    """Return the memory of processes, what they share counted once."""
-    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text("ascii") for pid in pids]
-    return sum(int(_found(r"(?m)^Pss:\s+(\d+)", text)) for text in texts) / 1024
-
-
-def verdict(what: str, ratio: float, bar: float, figures: str) -> bool:
-    """Print one line; say whether the bar is met."""
-    met = ratio <= bar
-    sys.stdout.write(
-        f"{'ok  ' if met else 'MISS'} {what}: {ratio:.2f}x (at most {bar}x)  {figures}\n"
-    )
-    return met
-
-
-def small(home: Path, script: Path) -> list[bool]:
-    """One CSV row, against the bare app under the same settings."""
-    met = []
+def rows(home: Path) -> Iterator[Row]:
+    """One CSV row: the bare app, and AWS's sample, take turns with ours second by second."""
+    script = _script(home)
     with (
-        serving(home, 9881, WORKER, "simplenet.app:serve()") as ours,
-        serving(home, 9882, WORKER, "bare:asgi()") as bare,
+        serving(home, WORKER, "simplenet.app:serve()") as ours,
+        serving(home, WORKER, "apps:bare_bridge()") as bare,
+        serving(home, _sample_kind(), "apps:sample()") as sample,
     ):
         for connections in (1, 16, 64):
             rounds = [
-                (load(*ours, connections, script), load(*bare, connections, script))
+                [server.load(connections, script) for server in (ours, bare, sample)]
                 for _ in range(ROUNDS)
             ]
-            us, them = (median([*loads]) for loads in zip(*rounds, strict=True))
-            figures = (
-                f"{us.cpu_us:.0f} : {them.cpu_us:.0f} us; {us.per_second:,.0f} : "
-                f"{them.per_second:,.0f} req/s"
-            )
+            us, them, awss = (Load.median([*loads]) for loads in zip(*rounds, strict=True))
             what = f"1 CSV row, {connections} connections"
-            met.append(verdict(f"{what}, CPU a request", us.cpu_us / them.cpu_us, 1.25, figures))
+            yield Row(
+                f"{what}, CPU of a bare Flask app's",
+                us.cpu_us / them.cpu_us,
+                1.25,
+                figures=f"{us.cpu_us:.0f} : {them.cpu_us:.0f} us; {us.per_second:,.0f} : "
+                f"{them.per_second:,.0f} req/s",
+            )
+            yield Row(
+                f"{what}, CPU of AWS's sample's ({_sample_kind()})",
+                us.cpu_us / awss.cpu_us,
+                None,
+                figures=f"{us.cpu_us:.0f} : {awss.cpu_us:.0f} us; {us.per_second:,.0f} : "
+                f"{awss.per_second:,.0f} req/s",
+            )
             if connections == 16:  # noqa: PLR2004
                 figures = f"{us.p99_ms:.1f} : {them.p99_ms:.1f} ms"
-                met.append(verdict(f"{what}, p99", us.p99_ms / them.p99_ms, 2, figures))
-    return met
+                yield Row(f"{what}, p99", us.p99_ms / them.p99_ms, 2, figures=figures)
 
 
-def large(home: Path) -> list[bool]:
+def _sample_kind() -> str:
+    """Return the worker of AWS's sample, or where it is not installed the nearest that is."""
+    return "gevent" if importlib.util.find_spec("gevent") else "gthread"
+
+
+def bodies(home: Path) -> Iterator[Row]:
     """150,000 rows, against the sum of the parts in one process."""
-    rows = np.random.default_rng(0).normal(size=(150_000, 2)).astype(np.float32)
-    csv = "".join(f"{a:.15f},{b:.15f}\n" for a, b in rows.tolist()).encode()
-    document = orjson.dumps({"instances": [{"features": row} for row in rows.tolist()]})
-    net = SimpleNet.load(Paths(home).model_file)
-
-    def dump(features: np.ndarray) -> bytes:
-        return orjson.dumps(net.score(features), option=orjson.OPT_SERIALIZE_NUMPY)
-
-    def parts_csv() -> None:
-        dump(pd.read_csv(io.BytesIO(csv), header=None, dtype=np.float32).to_numpy())
-
-    def parts_json() -> None:
-        instances = orjson.loads(document)["instances"]
-        dump(np.array([row["features"] for row in instances], dtype=np.float32))
-
-    met = []
-    with serving(home, 9883, WORKER, "simplenet.app:serve()") as (url, _):
+    torch.set_num_threads(1)
+    table = np.random.default_rng(0).normal(size=(150_000, 2)).astype(np.float32)
+    csv = "".join(f"{a:.15f},{b:.15f}\n" for a, b in table.tolist()).encode()
+    document = orjson.dumps({"instances": [{"features": row} for row in table.tolist()]})
+    with serving(home, WORKER, "simplenet.app:serve()") as server:
+        net = SimpleNet.load(Paths(home).model_file)
         session = requests.Session()
 
         def post(content: bytes, kind: str) -> None:
             reply = session.post(
-                f"{url}/invocations", content, headers={"Content-Type": kind}, timeout=60
+                f"{server.url}/invocations", content, headers={"Content-Type": kind}, timeout=60
             )
             reply.raise_for_status()
+
+        def dump(features: np.ndarray) -> bytes:
+            return orjson.dumps(net.score(features), option=orjson.OPT_SERIALIZE_NUMPY)
+
+        def parts_csv() -> None:
+            dump(pd.read_csv(io.BytesIO(csv), header=None, dtype=np.float32).to_numpy())
+
+        def parts_json() -> None:
+            instances = orjson.loads(document)["instances"]
+            dump(np.array([row["features"] for row in instances], dtype=np.float32))
 
         for what, content, kind, parts in (
             ("CSV", csv, "text/csv", parts_csv),
             ("JSON instances", document, "application/json", parts_json),
         ):
+            us, them = _in_turn(lambda: post(content, kind), parts)  # noqa: B023  # called at once
+            yield Row(
+                f"150,000 rows of {what}, whole answer of its parts'",
+                us / them,
+                2,
+                figures=f"{len(content) / 1e6:.1f} MB; {us:.0f} : {them:.0f} ms",
+            )
 
-            def ask(content: bytes = content, kind: str = kind) -> None:
-                post(content, kind)
 
-            us, them = best(ask), best(parts)
-            figures = f"{len(content) / 1e6:.1f} MB; {us:.0f} : {them:.0f} ms"
-            met.append(verdict(f"150,000 rows of {what}, whole answer", us / them, 2, figures))
-    return met
+def _in_turn(*calls: Callable[[], None]) -> list[float]:
+    """Return the median milliseconds of each call; they take turns."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS + 1):
+        for mine, call in zip(times, calls, strict=True):
+            started = time.perf_counter()
+            call()
+            mine.append((time.perf_counter() - started) * 1e3)
+    return [statistics.median(mine[1:]) for mine in times]
 
 
-def memory(home: Path) -> bool:
+def memory(home: Path) -> Iterator[Row]:
     """One master and two workers at rest, against one process that imports torch and flask."""
     probe = (
         "import torch, flask, re; "
         "print(re.search(r'(?m)^Pss:\\s+(\\d+)', open('/proc/self/smaps_rollup').read())[1])"
     )
     them = int(subprocess.check_output([sys.executable, "-c", probe])) / 1024
-    with serving(home, 9884, WORKER, "simplenet.app:serve()", workers=2) as (_, worker):
-        master = int(_found(r"PPid:\s+(\d+)", Path(f"/proc/{worker}/status").read_text("ascii")))
-        children = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
-        us = pss_mib([master, *map(int, children)])
-    figures = f"{us:.0f} : {them:.0f} MiB"
-    return verdict("memory of two workers at rest, PSS", us / them, 1.3, figures)
+    with serving(home, WORKER, "simplenet.app:serve()", workers=2) as server:
+        us = sum(map(_pss_mib, [server.master, *server.workers()]))
+    yield Row(
+        "memory of two workers at rest (PSS), of an import of torch and flask",
+        us / them,
+        1.3,
+        figures=f"{us:.0f} : {them:.0f} MiB",
+    )
 
 
-def kinds(home: Path, script: Path) -> None:
-    """Print what each worker kind costs, with the bare app."""
-    for kind, app in (
-        ("sync", "bare:wsgi()"),
-        ("gthread", "bare:wsgi()"),
-        (WORKER, "bare:asgi()"),
-    ):
-        with serving(home, 9885, kind, app) as server:
-            done = median([load(*server, 16, script) for _ in range(ROUNDS)])
-        sys.stdout.write(
-            f"{kind}: {done.cpu_us:.0f} us, {done.per_second:,.0f} req/s, "
-            f"p99 {done.p99_ms:.1f} ms\n"
+def _pss_mib(pid: int) -> float:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
+    return int(_found(r"(?m)^Pss:\s+(\d+)", text)) / 1024
+
+
+def start(home: Path) -> Iterator[Row]:
+    """`docker run` to the first 200, against an import in the same image."""
+    SimpleNet(2).save(Paths(home).model_file)
+    for path in (home, home / "model"):
+        path.chmod(0o755)
+
+    mount = ("--volume", f"{home}:/opt/ml:ro", "--publish", "127.0.0.1::8080")
+
+    def serve(name: str) -> None:
+        _docker("run", "--detach", "--name", name, *mount, IMAGE, "serve")
+        port = int(_docker("port", name, "8080").rpartition(":")[2])
+        _wait(Server(("127.0.0.1", port), 0).answers, "the container")
+
+    def imports(name: str) -> None:
+        _docker("run", "--name", name, IMAGE, "python", "-c", "import torch, flask, pandas")
+
+    times: list[list[float]] = [[], []]
+    for _ in range(ROUNDS):
+        for mine, call in zip(times, (serve, imports), strict=True):
+            name = f"simplenet-bench-{uuid.uuid4().hex[:8]}"
+            started = time.perf_counter()
+            try:
+                call(name)
+                mine.append(time.perf_counter() - started)
+            finally:
+                _docker("rm", "--force", name)
+    us, them = map(statistics.median, times)
+    yield Row(
+        "docker run to the first 200, of an import of torch, flask and pandas",
+        us / them,
+        1.3,
+        figures=f"{us:.2f} : {them:.2f} s",
+    )
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def kinds(home: Path) -> Iterator[Row]:
+    """Gunicorn's kinds of workers with the bare app, against the event loop and its bridge."""
+    script = _script(home)
+    found = [(WORKER, "apps:bare_bridge()"), ("sync", "apps:bare()"), ("gthread", "apps:bare()")]
+    if importlib.util.find_spec("gevent"):
+        found.append(("gevent", "apps:bare()"))
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(home, kind, app)) for kind, app in found]
+        rounds = [[server.load(16, script) for server in servers] for _ in range(ROUNDS)]
+    loads = [Load.median([*each]) for each in zip(*rounds, strict=True)]
+    for (kind, app), load in zip(found, loads, strict=True):
+        with serving(home, kind, app, workers=2) as server:
+            stalled = [_pings_while_stalled(server, start) for start in (b"Ho", b"Host: x\r\n")]
+        yield Row(
+            f"bare app under {kind}, 16 connections, CPU of the event loop's",
+            load.cpu_us / loads[0].cpu_us,
+            None,
+            figures=f"{load.cpu_us:.0f} us; {load.per_second:,.0f} req/s; p99 {load.p99_ms:.1f} "
+            f"ms; pings answered of 5 while {STALLED} stall in the head {stalled[0]}, in the body "
+            f"{stalled[1]}",
         )
 
 
+def _pings_while_stalled(server: Server, start: bytes) -> int:
+    """Count the pings that are answered while clients stall."""
+    head = b"POST /invocations HTTP/1.1\r\n" + start
+    if start.endswith(b"\n"):
+        head += b"Content-Type: text/csv\r\nContent-Length: 100\r\n\r\n1,"
+    with ExitStack() as stack:
+        for _ in range(STALLED):
+            client = stack.enter_context(socket.create_connection(server.address, timeout=30))
+            client.sendall(head)
+        time.sleep(0.5)
+        return sum(server.answers() for _ in range(5))
+
+
+#: By name; each gives its rows as they are measured, and may write below the directory it is given.
+PARTS = {"rows": rows, "bodies": bodies, "memory": memory, "start": start}
+
+
 def main() -> int:
-    """Measure; return the exit code."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as directory:
-        home = Path(directory)
-        SimpleNet(2).save(Paths(home).model_file)
-        (home / "bare.py").write_text(BARE, encoding="utf-8")
-        script = home / "post.lua"
-        script.write_text(LUA, encoding="utf-8")
-        if "--kinds" in sys.argv:
-            kinds(home, script)
-            return 0
-        return 0 if all([*small(home, script), *large(home), memory(home)]) else 1
+    """Measure what is asked for; return the exit code."""
+    parts = {**PARTS, "kinds": kinds}
+    met = True
+    sys.stdout.write(f"{HEAD}\n")
+    for name in sys.argv[1:] or PARTS:
+        with tempfile.TemporaryDirectory() as home:
+            for row in parts[name](Path(home)):
+                sys.stdout.write(f"{row}\n")
+                sys.stdout.flush()
+                met &= row.met
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ from simplenet.replies import Reply, document
 from simplenet.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Request
+
+    from simplenet.bridge import Observer
 
     View = TypeVar("View")
 
@@ -33,22 +37,11 @@ def serve() -> Bridge:
         app = create_app(Paths.from_environment(), settings)
     except (ModelError, SettingsError) as error:
         sys.exit(f"serve: {error}")
-    observers = [request_log.write]
-    if settings.metrics:
-        from simplenet.monitoring import Metrics  # noqa: PLC0415  # nobody else pays for its import
-
-        metrics = Metrics()
-        app.add_url_rule("/metrics", view_func=metrics.show)
-        observers.append(metrics.count)
     # What was imported stays: no worker need look through it, or copy its pages by looking.
     gc.collect()
     gc.freeze()
     return Bridge(
-        app.wsgi_app,
-        settings.max_payload_mb << 20,
-        settings.threads,
-        observers,
-        app.extensions.get("release", lambda: None),
+        app.wsgi_app, settings.max_payload_mb << 20, settings.threads, app.observers, app.beat
     )
 
 
@@ -69,6 +62,14 @@ class Application(Flask):
     session_interface = _NoSessions()
     response_class = replies.Reply
 
+    def __init__(self) -> None:
+        super().__init__(__name__, static_folder=None)
+        self.url_map.merge_slashes = False  # `//ping` is no path of ours, nor a way to one
+        #: What is told of each answer.
+        self.observers: list[Observer] = [request_log.write]
+        #: What each worker does once a second.
+        self.beat: Callable[[], None] = lambda: None
+
     def ensure_sync(self, func: View) -> View:
         """Return a view as it is; none is asynchronous."""
         return func
@@ -82,14 +83,14 @@ class Application(Flask):
         )
 
 
-def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
+def create_app(paths: Paths, settings: Settings | None = None) -> Application:
     """Load the model and return the application that serves it.
 
     Raises:
         ModelError: if there is no model that can be served; then nothing must listen.
     """
     settings = settings or Settings()
-    app = Application(__name__, static_folder=None)
+    app = Application()
 
     @app.route("/ping", methods=["GET", "POST"])
     def ping() -> Response:
@@ -101,7 +102,7 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
         return Reply(content_type="text/plain")
 
     if settings.multi_model:
-        multi_model.Routes(app, paths, settings)
+        app.beat = multi_model.Routes(app, paths, settings).release
     else:
         net = models.load(paths.model, paths.model_file.name)
 
@@ -125,6 +126,13 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Flask:
                     "MaxPayloadInMB": megabytes,
                 }
             )
+
+    if settings.metrics:
+        from simplenet.monitoring import Metrics  # noqa: PLC0415  # nobody else pays for its import
+
+        metrics = Metrics()
+        app.add_url_rule("/metrics", view_func=metrics.show)
+        app.observers.append(metrics.count)
 
     app.register_error_handler(BodyError, replies.refuse_body)
     app.register_error_handler(HTTPException, replies.refuse_request)

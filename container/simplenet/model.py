@@ -47,6 +47,7 @@ class SimpleNet(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    _few: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def __init__(self, input_dim: int, hidden_dim: int = 20, output_dim: int = 1) -> None:
         super().__init__()
@@ -59,7 +60,6 @@ class SimpleNet(nn.Module):
         self.register_buffer("scale", torch.ones(input_dim))
         self.fc1 = nn.Linear(input_dim, hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, output_dim)
-        self._few: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def freeze(self) -> SimpleNet:
         """Score few rows faster from now on; the weights must not change any more."""

@@ -32,7 +32,7 @@ class Routes:
             paths.model_file.name,
             settings.models_mb << 20,
         )
-        app.extensions["release"] = self._models.release
+        self.release = self._models.release
         app.get("/models")(self.page)
         app.post("/models")(self.load)
         app.get("/models/<path:name>")(self.describe)

@@ -71,6 +71,7 @@ def test_accept_chooses_the_type_of_the_reply(client: FlaskClient) -> None:
         ("GET", "/invocations", b"", {}, 405, "expected GET /ping or POST /invocations"),
         ("GET", "/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/ping/", b"", {}, 404, "expected GET /ping or POST /invocations"),
+        ("POST", "//invocations", b"1,2", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/static/x", b"", {}, 404, "expected GET /ping or POST /invocations"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from simplenet import decoding
+from simplenet import decoding, encoding
 from simplenet.decoding import BodyError
 from simplenet.formats import FORMATS, media_type, negotiate
 
@@ -159,12 +159,19 @@ def test_replies_are_spelt_as_linear_learners() -> None:
     np.testing.assert_array_equal(SCORES[:, np.newaxis], array, strict=True)
 
 
-@given(scores=arrays.arrays(np.float32, st.integers(1, 30), elements=st.floats(0, 1, width=32)))
-def test_every_reply_has_the_same_scores(scores: np.ndarray) -> None:
-    """Rows out equal rows in, in order, to the last bit of float32, in every format."""
-    csv = FORMATS["text/csv"].encode(scores).decode().splitlines()
-    objects = json.loads(FORMATS["application/json"].encode(scores))["predictions"]
-    lines = map(json.loads, FORMATS["application/jsonlines"].encode(scores).splitlines())
+@given(
+    scores=arrays.arrays(np.float32, st.integers(1, 30), elements=st.floats(0, 1, width=32)),
+    size=st.integers(1, 40),
+)
+def test_every_reply_has_the_same_scores(scores: np.ndarray, size: int) -> None:
+    """Rows out equal rows in, in order, to the last bit of float32, in every format, in however
+    many pieces it is made.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "_PIECE_ROWS", size)
+        csv = FORMATS["text/csv"].encode(scores).decode().splitlines()
+        objects = json.loads(FORMATS["application/json"].encode(scores))["predictions"]
+        lines = [*map(json.loads, FORMATS["application/jsonlines"].encode(scores).splitlines())]
 
     for texts in (csv, [row["score"] for row in objects], [row["score"] for row in lines]):
         np.testing.assert_array_equal(scores, np.array([*texts], dtype=np.float32), strict=True)

@@ -146,6 +146,32 @@ def test_ping_is_answered_while_the_only_worker_scores(image: str, served: Path)
     assert pings > 1
 
 
+def test_a_slow_client_is_waited_for_and_a_stalled_one_is_told(image: str, served: Path) -> None:
+    """The time-out is for a client that sends nothing at all: asynchronous inference's 1 GB may
+    take as long as it takes (H41).
+    """
+    seconds = 4
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 35"
+    with (
+        serving(image, served, "--env", f"SAGEMAKER_MODEL_SERVER_TIMEOUT={seconds}") as server,
+        socket.create_connection(server.address, timeout=60) as slow,
+        socket.create_connection(server.address, timeout=60) as stalled,
+    ):
+        for client in (slow, stalled):
+            client.sendall(head + b"\r\nConnection: close\r\n\r\n1,2")
+        for _ in range(2 * seconds):
+            threading.Event().wait(0.75)
+            slow.sendall(b"\n1,2")
+        with slow.makefile("rb") as stream:
+            answered = stream.read()
+        with stalled.makefile("rb") as stream:
+            told = stream.read()
+
+    assert answered.startswith(b"HTTP/1.1 200 ")
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert b'{"error":"The body stopped before its end' in told
+
+
 def test_a_worker_killed_under_load_is_replaced(image: str, served: Path) -> None:
     """Others see no more than their own request fail."""
     with serving(image, served, *TWO_WORKERS) as server:
