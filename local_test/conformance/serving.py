@@ -5,13 +5,16 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from conformance.finding import Finding, failed, not_applicable, passed, warned
+from conformance.finding import BlockedError, Finding, failed, not_applicable, passed, warned
 from conformance.rule import rule
+from conformance.server import exchange
 
 if TYPE_CHECKING:
     from conformance.run import Run
+    from conformance.server import Reply
 
 _PING_SECONDS = 2
+_NONSENSE = b"\xff\xfe{] no model scores this\n"
 
 
 @rule("H11", "H14", "X5", observes="started")
@@ -48,6 +51,126 @@ def scores(run: Run) -> Finding:
             str(reply), "Look into the server's log, and whether the payload fits the model."
         )
     return passed(str(reply))
+
+
+def _scored(run: Run) -> Reply:
+    """Return the reply to the given payload.
+
+    Raises:
+        BlockedError: if it is not 200; the rule `scores` says so.
+    """
+    reply = run.server.invoke(run.payload)
+    if reply.status != HTTPStatus.OK:
+        raise BlockedError(f"the payload is not scored: {reply}")
+    return reply
+
+
+@rule("H24", "X23", observes="server")
+def media_type_forms(run: Run) -> Finding:
+    """A media type is understood with parameters and in capitals, and its absence is no crash."""
+    _scored(run)
+    kind = run.payload.content_type.partition(";")[0].strip()
+    for form in (f"{kind}; charset=utf-8", f"{kind};label_size=0", kind.upper()):
+        reply = run.server.invoke(run.payload, {"Content-Type": form})
+        if reply.status != HTTPStatus.OK:
+            return failed(
+                f"{form!r} is answered with {reply}",
+                "Compare what is before the semicolon, in lower case.",
+            )
+    reply = run.server.ask("POST", "/invocations", run.payload.body)
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return failed(
+            f"without Content-Type: {reply}", "Take a default, or answer 415: callers may omit it."
+        )
+    return passed(f"with parameters and in capitals; without Content-Type: HTTP {reply.status}")
+
+
+@rule("H27", "H28", observes="server")
+def errors_say_why(run: Run) -> Finding:
+    """A body that cannot be scored is answered with 4xx and a sentence, without a traceback."""
+    reply = run.server.ask(
+        "POST", "/invocations", _NONSENSE, {"Content-Type": run.payload.content_type}
+    )
+    if b"Traceback (most recent call last)" in reply.body:
+        return failed(
+            f"the reply has a traceback: {reply}",
+            "Log the traceback, and answer with a sentence: the caller sees the body.",
+        )
+    if not HTTPStatus.BAD_REQUEST <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return warned(
+            f"nonsense is answered with {reply}",
+            "Answer 400, so that the caller knows whose fault it is.",
+        )
+    if not reply.body.strip():
+        return warned(f"the reply is empty: {reply}", "Say in the body what was expected.")
+    return passed(str(reply))
+
+
+def _like_the_first(found: Reply, first: Reply, cure: str) -> Finding:
+    if (found.status, found.body) == (first.status, first.body):
+        return passed("the reply is that of an ordinary request")
+    return failed(f"{found}, but an ordinary request: {first}", cure)
+
+
+@rule("H29", "B8", observes="server")
+def chunked_bodies(run: Run) -> Finding:
+    """A body in chunks is scored like a whole one."""
+    first = _scored(run)
+    middle = len(run.payload.body) // 2
+    pieces = [run.payload.body[:middle], run.payload.body[middle:]]
+    found = run.server.ask(
+        *("POST", "/invocations", iter(piece for piece in pieces if piece)),
+        {"Content-Type": run.payload.content_type},
+    )
+    return _like_the_first(found, first, "Read bodies with Transfer-Encoding: chunked as well.")
+
+
+@rule("H29", observes="server")
+def expect_continue(run: Run) -> Finding:
+    """A request with Expect: 100-continue is scored like one without."""
+    first = _scored(run)
+    found = run.server.invoke(run.payload, {"Expect": "100-continue"})
+    return _like_the_first(found, first, "Answer 100, or ignore the header; never 417.")
+
+
+@rule("H19", "H21", "H22", observes="server")
+def sagemaker_headers(run: Run) -> Finding:
+    """Headers that SageMaker adds, and those that nobody knows, do no harm."""
+    first = _scored(run)
+    names = ("Target-Model", "Target-Variant", "Inference-Id", "Session-Id", "Component")
+    headers = {f"X-Amzn-SageMaker-{name}": "conformance" for name in names}
+    attributes = {"X-Amzn-SageMaker-Custom-Attributes": "c" * 1024, "X-No-One-Knows": "it"}
+    found = run.server.invoke(run.payload, {**headers, **attributes})
+    return _like_the_first(found, first, "Ignore the headers that the program has no use for.")
+
+
+@rule("H20", observes="server")
+def any_host(run: Run) -> Finding:
+    """A request is answered whatever its Host header says."""
+    for host in ("169.254.255.131:8080", "localhost", "model.aws.local:8080"):
+        reply = run.server.ask("GET", "/ping", headers={"Host": host})
+        if reply.status != HTTPStatus.OK:
+            return failed(f"/ping with Host: {host} gives {reply}", "Turn off the filter of hosts.")
+    return passed("three names, HTTP 200 each")
+
+
+@rule("H19", observes="server")
+def connections(run: Run) -> Finding:
+    """Several requests on one connection are answered, and one that asks to close it."""
+    _scored(run)
+    headers = {"Content-Type": run.payload.content_type}
+    with run.server.connect() as connection:
+        for last in (False, False, True):
+            more = {"Connection": "close"} if last else {}
+            reply = exchange(
+                connection, "POST", "/invocations", run.payload.body, {**headers, **more}
+            )
+            if reply.status != HTTPStatus.OK:
+                return failed(
+                    f"a request on a connection that was used before gives {reply}",
+                    "Read each body to its end, and give each reply its length.",
+                )
+    return passed("three requests on one connection")
 
 
 @rule("H30", observes="server")

@@ -19,6 +19,8 @@ PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
+#: Where serve.py has read the body of an invocation.
+BODY = "        body = self.body()\n"
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,71 @@ BAD = [
         "still runs",
         serve=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
         limits=Limits(serve_stop=1),
+    ),
+    Bad(
+        "serving.media_type_forms",
+        "charset",
+        serve=('"text/csv").partition(";")[0].strip().lower()\n', '"text/csv").lower()\n'),
+    ),
+    Bad(
+        "serving.media_type_forms",
+        "TEXT/CSV",
+        serve=('"text/csv").partition(";")[0].strip().lower()\n', '"text/csv").split(";")[0]\n'),
+    ),
+    Bad(
+        "serving.media_type_forms",
+        "without Content-Type",
+        serve=(
+            BODY,
+            f"{BODY}        if 'Content-Type' not in self.headers: return self.answer(500)\n",
+        ),
+    ),
+    Bad(
+        "serving.errors_say_why",
+        "has a traceback",
+        serve=("str(error).encode()", "b'Traceback (most recent call last):'"),
+    ),
+    Bad("serving.errors_say_why", "HTTP 500", serve=("self.answer(400,", "self.answer(500,")),
+    Bad("serving.errors_say_why", "is empty", serve=("str(error).encode()", "b''")),
+    Bad(
+        "serving.chunked_bodies",
+        "HTTP 411",
+        serve=(
+            BODY,
+            f"{BODY}        if 'Content-Length' not in self.headers: return self.answer(411)\n",
+        ),
+    ),
+    Bad(
+        "serving.expect_continue",
+        "HTTP 417",
+        serve=(
+            "    def body(self)",
+            "    def handle_expect_100(self): self.body(); self.answer(417)\n    def body(self)",
+        ),
+    ),
+    Bad(
+        "serving.sagemaker_headers",
+        "HTTP 400",
+        serve=(
+            BODY,
+            f"{BODY}        if 'X-No-One-Knows' in self.headers: return self.answer(400)\n",
+        ),
+    ),
+    Bad(
+        "serving.any_host",
+        "169.254",
+        serve=(
+            '"/ping":\n            self.answer(200',
+            '"/ping":\n            self.answer(400 if "169." in self.headers["Host"] else 200',
+        ),
+    ),
+    Bad(
+        "serving.connections",
+        "used before",
+        serve=(
+            BODY,
+            f"{BODY}        if hasattr(self, 'used'): return self.answer(500)\n        self.used = True\n",
+        ),
     ),
     # --- batch ---
     Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
