@@ -38,6 +38,20 @@ class Reply:
         return f"HTTP {self.status} after {self.seconds:.2f} s: {self.body[:200]!r}"
 
 
+LINE_TYPES = ("text/csv", "application/jsonlines")
+
+
+def enlarge(payload: Payload, size: int) -> Payload | None:
+    """Return a payload of about that many bytes that can be scored, or None for unknown types."""
+    kind = payload.content_type.partition(";")[0].strip().lower()
+    if kind in LINE_TYPES:
+        lines = payload.body.rstrip(b"\n") + b"\n"
+        return Payload(lines * (size // len(lines) or 1), payload.content_type)
+    if kind == "application/json":
+        return Payload(payload.body + b" " * (size - len(payload.body)), payload.content_type)
+    return None
+
+
 def exchange(
     connection: http.client.HTTPConnection,
     method: str,
