@@ -254,7 +254,7 @@ BAD = [
     Bad(
         "batch.one_line_for_each",
         "answered with 1",
-        serve=('"".join(f"{value}\\n" for value in scores)', "str(scores)"),
+        serve=('"".join(f"{value}\\n" for value in scores)', 'f"{scores}\\n"'),
     ),
     Bad(
         "batch.last_line_without_end",
