@@ -6,14 +6,14 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from conformance.finding import Finding, failed, not_applicable, passed
+from conformance.finding import BlockedError, Finding, failed, passed, warned
 from conformance.rule import rule
-from conformance.server import Payload
+from conformance.server import LINE_TYPES, Payload
 
 if TYPE_CHECKING:
     from conformance.run import Run
+    from conformance.server import Reply
 
-_LINE_TYPES = ("text/csv", "application/jsonlines")
 _KNOWN = {"MaxConcurrentTransforms": int, "BatchStrategy": str, "MaxPayloadInMB": int}
 _STRATEGIES = ("MULTI_RECORD", "SINGLE_RECORD")
 
@@ -41,21 +41,71 @@ def execution_parameters(run: Run) -> Finding:
     )
 
 
+def _lines(run: Run, end: bytes = b"\n") -> tuple[int, Reply]:
+    """Send the payload's lines three times over; return how many they are, and the reply.
+
+    Raises:
+        BlockedError: if a body of that type has no lines.
+    """
+    kind = run.payload.content_type.partition(";")[0].strip().lower()
+    if kind not in LINE_TYPES:
+        raise BlockedError(f"a payload of {kind} is not cut at lines; give text/csv")
+    lines = [line for line in run.payload.body.splitlines() if line.strip()] * 3
+    reply = run.batch.invoke(Payload(b"\n".join(lines) + end, kind), {"Accept": kind})
+    return len(lines), reply
+
+
 @rule("B6", "B12", observes="batch")
 def one_line_for_each(run: Run) -> Finding:
     """A body of many lines is answered with as many lines."""
-    kind = run.payload.content_type.partition(";")[0].strip().lower()
-    if kind not in _LINE_TYPES:
-        return not_applicable(f"a payload of {kind} is not cut at lines; give text/csv")
-    lines = [line for line in run.payload.body.splitlines() if line.strip()] * 3
-    headers = {"Accept": kind}
-    reply = run.batch.invoke(Payload(b"\n".join(lines) + b"\n", kind), headers)
+    count, reply = _lines(run)
     if reply.status != HTTPStatus.OK:
         return failed(str(reply), "Answer each line with a line, of the type that was asked for.")
     found = len(reply.body.splitlines())
-    if found != len(lines):
+    if found != count:
         return failed(
-            f"{len(lines)} lines are answered with {found}",
+            f"{count} lines are answered with {found}",
             "Answer each line with one line, in order, without a header.",
         )
-    return passed(f"{found} lines for {len(lines)}")
+    return passed(f"{found} lines for {count}")
+
+
+@rule("B7", observes="batch")
+def last_line_without_end(run: Run) -> Finding:
+    """A body whose last line has no newline gets the reply of one that has it."""
+    (_, whole), (_, cut) = _lines(run), _lines(run, end=b"")
+    if (cut.status, cut.body) == (whole.status, whole.body):
+        return passed("the same reply")
+    return failed(
+        f"{cut}, but with a newline: {whole}", "Score the last line whether it has one or not."
+    )
+
+
+@rule("B11", "B13", observes="batch")
+def reply_ends_with_a_newline(run: Run) -> Finding:
+    """A reply of lines ends with a newline, since replies are put one after the other."""
+    _, reply = _lines(run)
+    if reply.status != HTTPStatus.OK:
+        raise BlockedError(str(reply))
+    if reply.body.endswith(b"\n"):
+        return passed(repr(reply.body[-20:]))
+    return warned(
+        f"it ends with {reply.body[-20:]!r}",
+        "End each line with a newline, or every job needs AssembleWith=Line.",
+    )
+
+
+@rule("B14", "H26", "X40", observes="batch")
+def reply_of_the_same_type(run: Run) -> Finding:
+    """Lines of a type that Accept asks for are answered with that type."""
+    _, reply = _lines(run)
+    if reply.status != HTTPStatus.OK:
+        raise BlockedError(str(reply))
+    asked = run.payload.content_type.partition(";")[0].strip().lower()
+    found = reply.headers.get("content-type", "none")
+    if found.partition(";")[0].strip().lower() == asked:
+        return passed(found)
+    return failed(
+        f"{asked} is asked for, and the reply's Content-Type is {found}",
+        "Honour Accept, and say so in Content-Type; JoinSource needs the types to be the same.",
+    )

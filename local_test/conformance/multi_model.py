@@ -6,18 +6,19 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from conformance.finding import Finding, failed, passed
+from conformance.finding import BlockedError, Finding, failed, passed
 from conformance.rule import rule
 
 if TYPE_CHECKING:
     from conformance.run import Run
     from conformance.server import Reply
 
+_URL = "/opt/ml/models/a/model"
 _LOAD = "POST /models loads what `url` names and answers 200; SageMaker names the model."
 
 
 def _load(run: Run, name: str) -> Reply:
-    body = json.dumps({"model_name": name, "url": "/opt/ml/models/a/model"}).encode()
+    body = json.dumps({"model_name": name, "url": _URL}).encode()
     headers = {"Content-Type": "application/json"}
     return run.multi_model.ask("POST", "/models", body, headers)
 
@@ -32,6 +33,64 @@ def loads_a_model(run: Run) -> Finding:
     if again.status != HTTPStatus.CONFLICT:
         return failed(f"the second time: {again}", "Answer 409 for a model that is loaded.")
     return passed("200, then 409")
+
+
+def _loaded(run: Run, name: str) -> None:
+    """Load a model.
+
+    Raises:
+        BlockedError: if it cannot be; the rule `loads_a_model` says so.
+    """
+    reply = _load(run, name)
+    if reply.status != HTTPStatus.OK:
+        raise BlockedError(f"no model can be loaded: {reply}")
+
+
+@rule("H39", observes="multi_model")
+def lists_what_is_loaded(run: Run) -> Finding:
+    """GET /models lists a loaded model by name and url, and GET /models/NAME describes it."""
+    _loaded(run, "listed")
+    every, one = (run.multi_model.ask("GET", path) for path in ("/models", "/models/listed"))
+    run.multi_model.ask("DELETE", "/models/listed")
+    try:
+        urls = {model["modelName"]: model["modelUrl"] for model in json.loads(every.body)["models"]}
+    except (ValueError, KeyError, TypeError):
+        urls = {}
+    if urls.get("listed") != _URL:
+        return failed(
+            str(every), 'Answer {"models": [{"modelName": "NAME", "modelUrl": "its url"}]}.'
+        )
+    if one.status != HTTPStatus.OK:
+        return failed(f"/models/listed: {one}", "Answer 200 for a model that is loaded.")
+    return passed(f"{_URL} is listed")
+
+
+@rule("H40", observes="multi_model")
+def scores_with_a_loaded_model(run: Run) -> Finding:
+    """POST /models/NAME/invoke scores the payload."""
+    _loaded(run, "scoring")
+    headers = {
+        "Content-Type": run.payload.content_type,
+        "X-Amzn-SageMaker-Target-Model": "a.tar.gz",
+    }
+    reply = run.multi_model.ask("POST", "/models/scoring/invoke", run.payload.body, headers)
+    run.multi_model.ask("DELETE", "/models/scoring")
+    if reply.status != HTTPStatus.OK or not reply.body:
+        return failed(str(reply), "Score as /invocations does, with the model that is named.")
+    return passed(str(reply))
+
+
+@rule("H39", observes="multi_model")
+def unloads_a_model(run: Run) -> Finding:
+    """DELETE /models/NAME answers 200, and the model is gone."""
+    _loaded(run, "unloads")
+    gone = run.multi_model.ask("DELETE", "/models/unloads")
+    after = run.multi_model.ask("GET", "/models/unloads")
+    if gone.status != HTTPStatus.OK:
+        return failed(str(gone), "Unload the model, and answer 200.")
+    if after.status != HTTPStatus.NOT_FOUND:
+        return failed(f"it is still there: {after}", "Forget the model before you answer 200.")
+    return passed("200, then 404")
 
 
 @rule("H39", "H40", observes="multi_model")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import time
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.engine import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from conformance.engine import Engine
 
@@ -35,6 +36,41 @@ class Reply:
     def __str__(self) -> str:
         """Return the status and the beginning of the body."""
         return f"HTTP {self.status} after {self.seconds:.2f} s: {self.body[:200]!r}"
+
+
+LINE_TYPES = ("text/csv", "application/jsonlines")
+
+
+def enlarge(payload: Payload, size: int) -> Payload | None:
+    """Return a payload of about that many bytes that can be scored, or None for unknown types."""
+    kind = payload.content_type.partition(";")[0].strip().lower()
+    if kind in LINE_TYPES:
+        lines = payload.body.rstrip(b"\n") + b"\n"
+        return Payload(lines * (size // len(lines) or 1), payload.content_type)
+    if kind == "application/json":
+        return Payload(payload.body + b" " * (size - len(payload.body)), payload.content_type)
+    return None
+
+
+def exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | Iterable[bytes] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Send one request on a connection, and read the reply."""
+    sent = time.monotonic()
+    connection.request(method, path, body, {"Host": "model.aws.local:8080", **(headers or {})})
+    return receive(connection, sent)
+
+
+def receive(connection: http.client.HTTPConnection, sent: float) -> Reply:
+    """Read the reply to a request that was sent at that time."""
+    reply = connection.getresponse()
+    content = reply.read()
+    named = {name.lower(): text for name, text in reply.getheaders()}
+    return Reply(reply.status, named, content, time.monotonic() - sent)
 
 
 class Server:
@@ -109,17 +145,15 @@ class Server:
         timeout: float = 60,
     ) -> Reply:
         """Send one request with SageMaker's Host header; an iterable body goes in chunks."""
-        sent = time.monotonic()
-        connection = http.client.HTTPConnection(*self.address, timeout=timeout)
-        try:
-            given = {"Host": "model.aws.local:8080", **(headers or {})}
-            connection.request(method, path, body, given)
-            reply = connection.getresponse()
-            content = reply.read()
-        finally:
-            connection.close()
-        named = {name.lower(): text for name, text in reply.getheaders()}
-        return Reply(reply.status, named, content, time.monotonic() - sent)
+        with self.connect(timeout) as connection:
+            return exchange(connection, method, path, body, headers)
+
+    @contextmanager
+    def connect(self, timeout: float = 60) -> Iterator[http.client.HTTPConnection]:
+        """Give a connection; close it in the end."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=timeout)) as connection:
+            connection.connect()
+            yield connection
 
     def invoke(self, payload: Payload, headers: Mapping[str, str] | None = None) -> Reply:
         """Ask for the scores of a body."""

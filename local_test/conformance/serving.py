@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from conformance.finding import Finding, failed, not_applicable, passed, warned
+from conformance.finding import BlockedError, Finding, failed, not_applicable, passed, warned
 from conformance.rule import rule
+from conformance.server import enlarge, exchange, receive
 
 if TYPE_CHECKING:
     from conformance.run import Run
+    from conformance.server import Payload, Reply
 
 _PING_SECONDS = 2
+_NONSENSE = b"\xff\xfe{] no model scores this\n"
 
 
 @rule("H11", "H14", "X5", observes="started")
@@ -50,6 +56,209 @@ def scores(run: Run) -> Finding:
     return passed(str(reply))
 
 
+def _scored(run: Run) -> Reply:
+    """Return the reply to the given payload.
+
+    Raises:
+        BlockedError: if it is not 200; the rule `scores` says so.
+    """
+    reply = run.server.invoke(run.payload)
+    if reply.status != HTTPStatus.OK:
+        raise BlockedError(f"the payload is not scored: {reply}")
+    return reply
+
+
+@rule("H24", "X23", observes="server")
+def media_type_forms(run: Run) -> Finding:
+    """A media type is understood with parameters and in capitals, and its absence is no crash."""
+    _scored(run)
+    kind = run.payload.content_type.partition(";")[0].strip()
+    for form in (f"{kind}; charset=utf-8", f"{kind};label_size=0", kind.upper()):
+        reply = run.server.invoke(run.payload, {"Content-Type": form})
+        if reply.status != HTTPStatus.OK:
+            return failed(
+                f"{form!r} is answered with {reply}",
+                "Compare what is before the semicolon, in lower case.",
+            )
+    reply = run.server.ask("POST", "/invocations", run.payload.body)
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return failed(
+            f"without Content-Type: {reply}", "Take a default, or answer 415: callers may omit it."
+        )
+    return passed(f"with parameters and in capitals; without Content-Type: HTTP {reply.status}")
+
+
+@rule("H27", "H28", observes="server")
+def errors_say_why(run: Run) -> Finding:
+    """A body that cannot be scored is answered with 4xx and a sentence, without a traceback."""
+    reply = run.server.ask(
+        "POST", "/invocations", _NONSENSE, {"Content-Type": run.payload.content_type}
+    )
+    if b"Traceback (most recent call last)" in reply.body:
+        return failed(
+            f"the reply has a traceback: {reply}",
+            "Log the traceback, and answer with a sentence: the caller sees the body.",
+        )
+    if not HTTPStatus.BAD_REQUEST <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return warned(
+            f"nonsense is answered with {reply}",
+            "Answer 400, so that the caller knows whose fault it is.",
+        )
+    if not reply.body.strip():
+        return warned(f"the reply is empty: {reply}", "Say in the body what was expected.")
+    return passed(str(reply))
+
+
+def _like_the_first(found: Reply, first: Reply, cure: str) -> Finding:
+    if (found.status, found.body) == (first.status, first.body):
+        return passed("the reply is that of an ordinary request")
+    return failed(f"{found}, but an ordinary request: {first}", cure)
+
+
+@rule("H29", "B8", observes="server")
+def chunked_bodies(run: Run) -> Finding:
+    """A body in chunks is scored like a whole one."""
+    first = _scored(run)
+    middle = len(run.payload.body) // 2
+    pieces = [run.payload.body[:middle], run.payload.body[middle:]]
+    found = run.server.ask(
+        *("POST", "/invocations", iter(piece for piece in pieces if piece)),
+        {"Content-Type": run.payload.content_type},
+    )
+    return _like_the_first(found, first, "Read bodies with Transfer-Encoding: chunked as well.")
+
+
+@rule("H29", observes="server")
+def expect_continue(run: Run) -> Finding:
+    """A request with Expect: 100-continue is scored like one without."""
+    first = _scored(run)
+    found = run.server.invoke(run.payload, {"Expect": "100-continue"})
+    return _like_the_first(found, first, "Answer 100, or ignore the header; never 417.")
+
+
+@rule("H19", "H21", "H22", observes="server")
+def sagemaker_headers(run: Run) -> Finding:
+    """Headers that SageMaker adds, and those that nobody knows, do no harm."""
+    first = _scored(run)
+    names = ("Target-Model", "Target-Variant", "Inference-Id", "Session-Id", "Component")
+    headers = {f"X-Amzn-SageMaker-{name}": "conformance" for name in names}
+    attributes = {"X-Amzn-SageMaker-Custom-Attributes": "c" * 1024, "X-No-One-Knows": "it"}
+    found = run.server.invoke(run.payload, {**headers, **attributes})
+    return _like_the_first(found, first, "Ignore the headers that the program has no use for.")
+
+
+@rule("H20", observes="server")
+def any_host(run: Run) -> Finding:
+    """A request is answered whatever its Host header says."""
+    for host in ("169.254.255.131:8080", "localhost", "model.aws.local:8080"):
+        reply = run.server.ask("GET", "/ping", headers={"Host": host})
+        if reply.status != HTTPStatus.OK:
+            return failed(f"/ping with Host: {host} gives {reply}", "Turn off the filter of hosts.")
+    return passed("three names, HTTP 200 each")
+
+
+@rule("H19", observes="server")
+def connections(run: Run) -> Finding:
+    """Several requests on one connection are answered, and one that asks to close it."""
+    _scored(run)
+    headers = {"Content-Type": run.payload.content_type}
+    with run.server.connect() as connection:
+        for last in (False, False, True):
+            more = {"Connection": "close"} if last else {}
+            reply = exchange(
+                connection, "POST", "/invocations", run.payload.body, {**headers, **more}
+            )
+            if reply.status != HTTPStatus.OK:
+                return failed(
+                    f"a request on a connection that was used before gives {reply}",
+                    "Read each body to its end, and give each reply its length.",
+                )
+    return passed("three requests on one connection")
+
+
+def _large(run: Run, megabytes: int) -> Payload:
+    payload = enlarge(run.payload, megabytes * 2**20)
+    if payload is None:
+        raise BlockedError(f"no large body can be made of one of {run.payload.content_type}")
+    return payload
+
+
+@rule("H18", "B8", "X9")  # not for each bad server: a large body takes its time
+def large_bodies(run: Run) -> Finding:
+    """A body of 6 MB is scored within 60 s, and one of 25 MB."""
+    _scored(run)
+    for megabytes, found in ((6, failed), (25, warned)):
+        reply = run.server.invoke(_large(run, megabytes))
+        if reply.status != HTTPStatus.OK:
+            return found(
+                f"{megabytes} MB are answered with {reply}",
+                "Raise the server's limit, client_max_body_size in nginx, to 100 MB.",
+            )
+    return passed(f"25 MB after {reply.seconds:.1f} s")
+
+
+@rule("H13", "H17", observes="server")
+def pings_while_busy(run: Run) -> Finding:
+    """/ping answers 200 within 2 s while four large requests are scored."""
+    _scored(run)
+    payload = _large(run, 2)
+    with ThreadPoolExecutor(4) as clients:
+        busy = [clients.submit(run.server.invoke, payload) for _ in range(4)]
+        count = 0
+        while not (answered := all(one.done() for one in busy)) and run.server.pings():
+            count += 1
+    if not answered:
+        return failed(
+            "/ping does not answer 200 within 2 s while requests are scored",
+            "Answer /ping in a thread of its own: more threads than requests at a time.",
+        )
+    return passed(f"{count} pings were answered meanwhile")
+
+
+@rule("H13", observes="server")
+def pings_past_stalled_clients(run: Run) -> Finding:
+    """/ping answers 200 within 2 s while sixteen clients have sent half a request."""
+    with ExitStack() as clients:
+        for _ in range(16):
+            connection = clients.enter_context(run.server.connect())
+            connection.putrequest("POST", "/invocations")
+            connection.putheader("Content-Type", run.payload.content_type)
+            connection.putheader("Content-Length", "1000")
+            connection.endheaders(b"1")
+        answered = True
+        for _ in range(5):  # the first may come before the server has seen all of them
+            answered = answered and run.server.pings()
+            time.sleep(0.1)
+    if answered:
+        return passed("HTTP 200")
+    return failed(
+        "/ping does not answer 200 within 2 s while clients stall",
+        "Let no client hold a worker: use more threads, or read requests without blocking.",
+    )
+
+
+@rule("H17", observes="server")
+def simultaneous_requests(run: Run) -> Finding:
+    """Thirty-two requests at the same time get the reply that one alone gets."""
+    first = _scored(run)
+    body = run.payload.body
+    with ExitStack() as clients:
+        connections = [clients.enter_context(run.server.connect()) for _ in range(32)]
+        for connection in connections:
+            connection.putrequest("POST", "/invocations")
+            connection.putheader("Content-Type", run.payload.content_type)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+        sent = time.monotonic()
+        for connection in connections:
+            connection.send(body)
+        replies = [receive(connection, sent) for connection in connections]
+    odd = [one for one in replies if (one.status, one.body) != (first.status, first.body)]
+    return _like_the_first(
+        odd[0] if odd else replies[0], first, "Let requests wait for their turn, and share nothing."
+    )
+
+
 @rule("H30", observes="server")
 def unknown_paths_are_404(run: Run) -> Finding:
     """A path that the server does not know is answered with 404."""
@@ -85,3 +294,27 @@ def ends_on_sigterm(run: Run) -> Finding:
             "Handle SIGTERM: PID 1 ignores it otherwise. A shell script must exec the program.",
         )
     return passed(f"exit code {code}")
+
+
+@rule("H3")
+def answers_before_it_ends(run: Run) -> Finding:
+    """Requests that are being scored when SIGTERM comes are answered."""
+    _scored(run)
+    payload = _large(run, 2)
+    with run.serving() as server, ThreadPoolExecutor(4) as clients, ExitStack() as opened:
+        headers = {"Content-Type": payload.content_type}
+        connections = [opened.enter_context(server.connect()) for _ in range(4)]
+        asked = [
+            clients.submit(exchange, one, "POST", "/invocations", payload.body, headers)
+            for one in connections
+        ]
+        time.sleep(0.2)  # they are on their way; those that are answered already say nothing
+        server.container.signal("TERM")
+        lost = [error for one in asked if (error := one.exception()) is not None]
+        wrong = [one.result() for one in asked if not lost and one.result().status != HTTPStatus.OK]
+    if lost or wrong:
+        return failed(
+            f"{len(lost or wrong)} of 4 are not answered: {(lost or wrong)[0]}",
+            "Stop listening on SIGTERM, finish what has come, and end within 30 s.",
+        )
+    return passed("4 of 4 are answered")

@@ -19,6 +19,15 @@ PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
+#: Where serve.py has read the body of an invocation.
+BODY = "        body = self.body()\n"
+#: Where it answers /ping, and what waits with the answer while threads are in some functions.
+PING = '"/ping":\n'
+PING_WAITS = """"/ping":
+            frames = [frame.f_code.co_name for frame in sys._current_frames().values()]
+            if sum(name in "{names}".split() for name in frames) >= {threads}:
+                threading.Event().wait(3)
+"""
 
 
 @dataclass(frozen=True)
@@ -145,14 +154,135 @@ BAD = [
         serve=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
         limits=Limits(serve_stop=1),
     ),
+    Bad(
+        "serving.media_type_forms",
+        "charset",
+        serve=('"text/csv").partition(";")[0].strip().lower()\n', '"text/csv").lower()\n'),
+    ),
+    Bad(
+        "serving.media_type_forms",
+        "TEXT/CSV",
+        serve=('"text/csv").partition(";")[0].strip().lower()\n', '"text/csv").split(";")[0]\n'),
+    ),
+    Bad(
+        "serving.media_type_forms",
+        "without Content-Type",
+        serve=(
+            BODY,
+            f"{BODY}        if 'Content-Type' not in self.headers: return self.answer(500)\n",
+        ),
+    ),
+    Bad(
+        "serving.errors_say_why",
+        "has a traceback",
+        serve=("str(error).encode()", "b'Traceback (most recent call last):'"),
+    ),
+    Bad("serving.errors_say_why", "HTTP 500", serve=("self.answer(400,", "self.answer(500,")),
+    Bad("serving.errors_say_why", "is empty", serve=("str(error).encode()", "b''")),
+    Bad(
+        "serving.chunked_bodies",
+        "HTTP 411",
+        serve=(
+            BODY,
+            f"{BODY}        if 'Content-Length' not in self.headers: return self.answer(411)\n",
+        ),
+    ),
+    Bad(
+        "serving.expect_continue",
+        "HTTP 417",
+        serve=(
+            "    def body(self)",
+            "    def handle_expect_100(self): self.body(); self.answer(417)\n    def body(self)",
+        ),
+    ),
+    Bad(
+        "serving.sagemaker_headers",
+        "HTTP 400",
+        serve=(
+            BODY,
+            f"{BODY}        if 'X-No-One-Knows' in self.headers: return self.answer(400)\n",
+        ),
+    ),
+    Bad(
+        "serving.any_host",
+        "169.254",
+        serve=(
+            '"/ping":\n            self.answer(200',
+            '"/ping":\n            self.answer(400 if "169." in self.headers["Host"] else 200',
+        ),
+    ),
+    Bad(
+        "serving.connections",
+        "used before",
+        serve=(
+            BODY,
+            f"{BODY}        if vars(self).setdefault('one', body) is not body: self.answer(500)\n",
+        ),
+    ),
+    Bad(
+        "serving.large_bodies",
+        "6 MB",
+        serve=(BODY, f"{BODY}        if len(body) > 5_000_000: return self.answer(413)\n"),
+    ),
+    Bad(
+        "serving.large_bodies",
+        "25 MB",
+        serve=(BODY, f"{BODY}        if len(body) > 7_000_000: return self.answer(413)\n"),
+    ),
+    Bad(
+        "serving.pings_while_busy",
+        "are scored",
+        serve=(PING, PING_WAITS.format(names="score <genexpr>", threads=1)),
+    ),
+    Bad(
+        "serving.pings_past_stalled_clients",
+        "clients stall",
+        serve=(PING, PING_WAITS.format(names="readinto", threads=10)),
+    ),
+    Bad(
+        "serving.simultaneous_requests",
+        "HTTP 503",
+        serve=(BODY, f"{BODY}        if threading.active_count() > 24: return self.answer(503)\n"),
+    ),
+    Bad(
+        "serving.answers_before_it_ends",
+        "not answered",
+        serve=("server.server_close()\nsys.exit(0)", "os._exit(0)"),
+    ),
     # --- batch ---
     Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
     Bad(
         "batch.one_line_for_each",
         "answered with 1",
-        serve=('"".join(f"{value}\\n" for value in scores)', "str(scores)"),
+        serve=('"".join(f"{value}\\n" for value in scores)', 'f"{scores}\\n"'),
+    ),
+    Bad(
+        "batch.last_line_without_end",
+        "with a newline",
+        serve=("body.decode().splitlines()", 'body.decode().split("\\n")[:-1]'),
+    ),
+    Bad(
+        "batch.reply_ends_with_a_newline",
+        "it ends with",
+        serve=('"".join(f"{value}\\n" for', '"\\n".join(f"{value}" for'),
+    ),
+    Bad(
+        "batch.reply_of_the_same_type",
+        "text/plain",
+        serve=('content_type: str = "text/csv"', 'content_type: str = "text/plain"'),
     ),
     # --- multi_model ---
+    Bad("multi_model.lists_what_is_loaded", "HTTP 200", serve=('"modelUrl": url', '"url": url')),
+    Bad(
+        "multi_model.scores_with_a_loaded_model",
+        "HTTP 500",
+        serve=("self.invoke(models[name][1])", "self.answer(500)"),
+    ),
+    Bad(
+        "multi_model.unloads_a_model",
+        "still there",
+        serve=("models.pop(", "models.get("),
+    ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
     Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),
 ]
