@@ -65,7 +65,7 @@ clean: ## remove what the other commands made here
 	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10, 12) and f"Python is {sys.version.split()[0]}; expected 3.10.12 or newer: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys, tarfile; sys.exit(not (sys.version_info >= (3, 10) and hasattr(tarfile, "data_filter")) and f"Python is {sys.version.split()[0]}; expected 3.10.12, 3.11.4, 3.12 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "no virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 .venv/client: client/requirements.txt | .venv

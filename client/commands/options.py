@@ -149,6 +149,17 @@ def in_account_or_local(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with([*_ACCOUNT, *_LOCAL], function)
 
 
+hyperparameters = click.option(
+    "-p",
+    "--hyperparameter",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For each job; may be given many times. docs/training.md lists them.",
+)
+spot = click.option(
+    "--spot", is_flag=True, help="Train cheaper; may be interrupted, and then continues."
+)
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Only say what would be asked for; nothing is made."
 )

@@ -31,17 +31,10 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=Path("run_output"),
     help="Where the data and the pictures go.",
 )
-@click.option(
-    "-p",
-    "--hyperparameter",
-    "given",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="May be given many times; docs/training.md lists them.",
-)
+@options.hyperparameters
 @click.option("--training-instance", default="ml.c4.xlarge", help="What the job runs on.")
 @click.option("--serving-instance", default="ml.t2.medium", help="What the endpoint runs on.")
-@click.option("--spot", is_flag=True, help="Train cheaper; may be interrupted, and then continues.")
+@options.spot
 @click.option("--keep", is_flag=True, help="Leave the endpoint, which costs until it is deleted.")
 def command(
     place: Place,

@@ -20,18 +20,11 @@ if TYPE_CHECKING:
 @options.dry_run
 @options.as_json
 @click.option("--data", help="The directory of channels.  [default: where upload copies to]")
-@click.option(
-    "-p",
-    "--hyperparameter",
-    "given",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="May be given many times; docs/training.md lists them.",
-)
+@options.hyperparameters
 @click.option("--instance-type", default="ml.c4.xlarge", help="What each host is.")
 @click.option("--instance-count", default=1, type=click.IntRange(1), help="How many hosts.")
 @click.option("--sharded", is_flag=True, help="Give each host some of the files, not all.")
-@click.option("--spot", is_flag=True, help="Cheaper; may be interrupted, and then continues.")
+@options.spot
 @click.option("--max-minutes", default=60, type=click.IntRange(1), help="Stop it after these.")
 @click.option("--wait/--no-wait", default=True, help="Show its log until it ends, or return.")
 def command(

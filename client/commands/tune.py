@@ -35,18 +35,11 @@ if TYPE_CHECKING:
     help="Where to look; may be given many times.  [default: "
     f"{' '.join(map(str, hyperparameters.SEARCH.values()))}]",
 )
-@click.option(
-    "-p",
-    "--hyperparameter",
-    "given",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The same for all jobs; may be given many times.",
-)
+@options.hyperparameters
 @click.option("--max-jobs", default=20, type=click.IntRange(1, 750), help="How many jobs.")
 @click.option("--parallel", default=2, type=click.IntRange(1, 100), help="How many at a time.")
 @click.option("--instance-type", default="ml.c4.xlarge", help="What each job runs on.")
-@click.option("--spot", is_flag=True, help="Cheaper; may be interrupted, and then continues.")
+@options.spot
 @click.option("--max-minutes", default=60, type=click.IntRange(1), help="Stop each job after.")
 def command(
     place: Place,

@@ -104,7 +104,7 @@ def test_one_row_needs_no_second_bracket(name: str, body: bytes) -> None:
         ),
         (
             "application/x-npy",
-            npy([{}], allow_pickle=True),
+            npy([{}], allow_pickle=True),  # pickled here, to be refused unread
             "The array holds object; expected floats",
         ),
         ("application/x-npy", npy(np.array(["a"])), "The array holds <U1; expected floats or int"),

@@ -42,7 +42,7 @@ def train() -> None:
     means = [sum(column) / len(table) for column in zip(*table, strict=True)][1:]
     for epoch in range(int(setting("epochs", "2"))):
         print(f"epoch={epoch}; train_loss={1 / (epoch + 1)};")
-        time.sleep(0.01)
+        time.sleep(0.01)  # an epoch takes a while, so that a job can be stopped in the midst
         if stopped:
             print("SIGTERM: stopped early")
             break
