@@ -80,13 +80,7 @@ def read_csv(path: Path) -> Rows:
     Raises:
         DataError: if the file is not that.
     """
-    try:
-        table = pd.read_csv(path, header=None, dtype=np.float64).to_numpy()
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as numbers: {error}. Expected CSV without a header, the label "
-            "first."
-        ) from None
+    table = _read(path, "numbers", "CSV without a header, the label first")
     labels = table[:, 0]
     if table.shape[1] == 1 or not np.isin(labels, (0, 1)).all() or not np.isfinite(table).all():
         raise DataError(
@@ -102,13 +96,7 @@ def read_scores(path: Path, rows: Rows) -> NDArray[np.float64]:
     Raises:
         DataError: if the file is not that, or of other rows than these.
     """
-    try:
-        table = pd.read_csv(path, header=None, dtype=np.float64).to_numpy()
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as scores: {error}. Expected one a line, or CSV with the score "
-            "in the last column."
-        ) from None
+    table = _read(path, "scores", "a score a line, or CSV with the score in the last column")
     joined = table[:, :-1]
     if joined.shape[1] == rows.features.shape[1] + 1:
         joined = joined[:, 1:]  # behind their labels
@@ -120,3 +108,11 @@ def read_scores(path: Path, rows: Rows) -> NDArray[np.float64]:
                 "line of the labelled rows; expected the same rows in the same order."
             )
     return table[:, -1]
+
+
+def _read(path: Path, what: str, expected: str) -> NDArray[np.float64]:
+    try:
+        table: NDArray[np.float64] = pd.read_csv(path, header=None, dtype=np.float64).to_numpy()
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as {what}: {error}. Expected {expected}.") from None
+    return table

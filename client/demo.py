@@ -58,7 +58,7 @@ def tell(
         scored = chapters.evaluate(endpoint, test, output)
         say("7/7 Cleaning up: stopping the server")
     asked = f"{runtime.origin()}, serving on this machine,"
-    evaluated = model_card.Comparison(asked, "the test rows", test.features.shape[1])
+    evaluated = model_card.Comparison(asked, "the test set", test.features.shape[1])
     training = _training(runtime, train, output, metrics.history(log))
     model_card.write(model_card.card(scored, evaluated, training), output / "model_card.md")
     return evaluation.figures(scored)
