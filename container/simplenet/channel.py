@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
+import torch
 
 from simplenet import table
 
@@ -137,7 +138,7 @@ def _read_file(path: Path, name: str, columns: int | None) -> Iterator[NDArray[n
     line = 1
     with cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as stream:
         try:
-            for block in table.read(stream, name, columns):
+            for block in table.read(stream, name, columns, torch.get_num_threads()):
                 _check(block, name, line)
                 yield block
                 line += len(block)
@@ -199,7 +200,10 @@ class _Rows:
 
 
 def _anonymous(size: int) -> mmap.mmap:
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)  # the system is asked for it 500 times less often
+    return memory
 
 
 def _grown(memory: mmap.mmap, size: int) -> mmap.mmap:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import numpy as np
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
-#: Bytes read at a time: large enough that a parse is not all overhead, small enough that the
-#: blocks in flight do not count beside the table.
-BLOCK_BYTES = 4 << 20
+#: Bytes read at a time: large enough that a parse is not all overhead, small enough that what it
+#: needs stays with the allocator, and that the blocks in flight do not count beside the table.
+BLOCK_BYTES = 768 << 10
 
 # Below this pandas, which takes 0.2 ms to start, loses to a JSON parse of the same numbers; with
 # very many columns it loses at any size, since it keeps an array for each.
@@ -31,6 +34,7 @@ _MANY_COLUMNS = 1_000
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 _PLAIN = b"0123456789+-.eE,\n"
 _END = b"\r\n\t "
+_ENDS = tuple(bytes([byte]) for byte in _END)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -38,18 +42,22 @@ class TableError(ValueError):
     """A CSV that is not a table of numbers; the message names the line and the column."""
 
 
-def read(stream: BinaryIO, name: str, columns: int | None = None) -> Iterator[NDArray[np.float32]]:
+def read(
+    stream: BinaryIO, name: str, columns: int | None = None, threads: int = 1
+) -> Iterator[NDArray[np.float32]]:
     """Read CSV from `stream`, yielding arrays of shape (rows, columns), in order.
 
     `name` is what errors call the source. `columns` is how many there must be; by default what the
-    first line has. Blank lines at the end are no rows.
+    first line has. Blank lines at the end are no rows. `threads` parse that many blocks at a time.
 
     Raises:
         TableError: for the first cell, line or byte that cannot be read.
     """
     line = 1
-    for block in _blocks(stream):
-        table = parse(block, name, line, columns)
+    for block, quick in _parse_ahead(_blocks(stream), columns, threads):
+        table = quick
+        if table is None or columns not in {None, table.shape[1]}:
+            table = _parse_strictly(block, name, line, columns)
         yield table
         columns = table.shape[1]
         line += len(table)
@@ -71,21 +79,8 @@ def parse(
     >>> parse(b"1,2.5\n3,4e1", "example").tolist()
     [[1.0, 2.5], [3.0, 40.0]]
     """
-    end = block.find(b"\n")
-    width = block.count(b",", 0, end if end >= 0 else len(block)) + 1
-    table = None
-    if columns in (None, width):
-        if len(block) < _FEW_BYTES or width > _MANY_COLUMNS:
-            table = _parse_plain(block)
-        else:
-            table = _parse_with_pandas(block)
-    if (
-        table is None
-        or (columns is not None and table.shape[1] != columns)
-        or np.count_nonzero(np.isfinite(table)) < table.size
-    ):
-        return _parse_strictly(block, name, first_line, columns)
-    return table
+    table = _parse_quickly(block, columns)
+    return _parse_strictly(block, name, first_line, columns) if table is None else table
 
 
 def write(scores: NDArray[np.float32]) -> bytes:
@@ -100,22 +95,53 @@ def write(scores: NDArray[np.float32]) -> bytes:
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Cut a stream into blocks of whole lines, without the blank lines at its end."""
-    chunk = stream.read(BLOCK_BYTES).removeprefix(_BYTE_ORDER_MARK)
-    kept = [chunk]
-    while chunk:
-        chunk = stream.read(BLOCK_BYTES)
-        # The last line that has anything in it is kept back: it may go on in the next chunk, and
-        # whether the blank lines after it end the file is not known yet.
-        if b"\n" in kept[-1]:
-            text = b"".join(kept)
-            cut = text.rfind(b"\n", 0, len(text.rstrip(_END))) + 1
-            if cut:
-                yield text[: cut - 1].removesuffix(b"\r")
-            kept = [text[cut:]]
-        kept.append(chunk)
-    last = b"".join(kept).rstrip(_END)
-    if last:
+    kept = stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
+    while read := stream.read(BLOCK_BYTES):
+        rest = stream.readline()
+        line = rest.removesuffix(b"\n").removesuffix(b"\r")
+        block = b"".join((kept, read, line))
+        if not block.endswith(_ENDS):
+            kept = b""
+            yield block
+            continue
+        # The last line that has anything in it is kept back: whether the blank lines after it end
+        # the stream is not known yet.
+        cut = block.rfind(b"\n", 0, len(block.rstrip(_END))) + 1
+        kept = block[cut:] + rest[len(line) :]
+        if cut:
+            yield block[: cut - 1].removesuffix(b"\r")
+    if last := kept.rstrip(_END):
         yield last
+
+
+def _parse_ahead(
+    blocks: Iterable[bytes], columns: int | None, threads: int
+) -> Iterator[tuple[bytes, NDArray[np.float32] | None]]:
+    """Parse the next blocks while one is used: pandas lets go of the interpreter meanwhile."""
+    waiting: deque[tuple[bytes, Future[NDArray[np.float32] | None]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for block in blocks:
+            waiting.append((block, pool.submit(_parse_quickly, block, columns)))
+            if len(waiting) > threads:
+                first, parsed = waiting.popleft()
+                yield first, parsed.result()
+        for last, parsed in waiting:
+            yield last, parsed.result()
+
+
+def _parse_quickly(block: bytes, columns: int | None) -> NDArray[np.float32] | None:
+    """Parse whole lines that have nothing unusual in them, or decline."""
+    end = block.find(b"\n")
+    width = block.count(b",", 0, end if end >= 0 else len(block)) + 1
+    if columns not in {None, width}:
+        return None
+    if len(block) < _FEW_BYTES or width > _MANY_COLUMNS:
+        table = _parse_plain(block)
+    else:
+        table = _parse_with_pandas(block)
+    if table is None or columns not in {None, table.shape[1]}:
+        return None
+    return table if np.count_nonzero(np.isfinite(table)) == table.size else None
 
 
 def _parse_plain(block: bytes) -> NDArray[np.float32] | None:

@@ -13,9 +13,9 @@ from simplenet import table
 from simplenet.table import TableError
 
 
-def read(text: bytes, columns: int | None = None) -> np.ndarray:
+def read(text: bytes, columns: int | None = None, threads: int = 1) -> np.ndarray:
     """Read all of `text` as one array."""
-    blocks = list(table.read(io.BytesIO(text), "data.csv", columns))
+    blocks = list(table.read(io.BytesIO(text), "data.csv", columns, threads))
     return np.concatenate(blocks) if blocks else np.empty((0, 0), np.float32)
 
 
@@ -81,17 +81,22 @@ def test_what_is_not_a_table_of_numbers_is_refused_with_its_place(
     assert str(refused.value).startswith(sentence)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 64, 4096])
-def test_blocks_of_any_size_give_the_same_rows(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Where a file is cut makes no difference to its rows, nor to the line of a fault."""
+def test_blocks_of_any_size_give_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch, size: int, threads: int
+) -> None:
+    """Neither cuts nor threads make a difference to a file's rows, or to the line of a fault."""
     text = b"".join(b"%d,%d.5\r\n" % (n, n) for n in range(200)) + b"\r\n\r\n"
     monkeypatch.setattr(table, "BLOCK_BYTES", size)
 
-    assert [[n, n + 0.5] for n in range(200)] == read(text).tolist()
+    assert [[n, n + 0.5] for n in range(200)] == read(text, threads=threads).tolist()
     with pytest.raises(TableError, match=r"line 151, column 2 is 'oops'"):
-        read(text.replace(b"150,150.5", b"150,oops"))
+        read(text.replace(b"150,150.5", b"150,oops").replace(b"160.5", b"no"), threads=threads)
+    with pytest.raises(TableError, match="line 181 has 1 column; expected 2"):
+        read(text.replace(b"180,180.5", b"180"), threads=threads)
     with pytest.raises(TableError, match="line 201 is blank"):
-        read(text + b"1,2\n")
+        read(text + b"1,2\n", threads=threads)
 
 
 def test_the_number_of_columns_may_be_known_before() -> None:
