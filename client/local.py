@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import boto3
 
-from client import interruption, runtime, sdk, storage
+from client import interruption, provenance, runtime, sdk, storage
 from client.containers import Containers, Runtime, address_of, compose_program, path_of
 from client.names import IMAGE, LOCAL_OUTPUT
 from client.platform import PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from client.model_card import Training
+    from client.training_job import TrainingJob
 
 # A role's form is checked, also where no AWS is asked.
 _NO_ROLE = "arn:aws:iam::000000000000:role/local-mode"
@@ -115,6 +118,11 @@ class Local:
         except KeyboardInterrupt:
             if self.sagemaker.last_words:  # the container ended by itself
                 raise
+
+    def training(self, job: TrainingJob, description: dict[str, Any]) -> Training:
+        """Return where the model of a job that ended well comes from."""
+        provenance.note_local_job(job, description)
+        return provenance.of_local_job(job.name)
 
 
 class _Stdout:

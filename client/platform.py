@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from client import sdk, training_job
+from client import provenance, sdk, training_job
 from client.names import IMAGE
 from client.refusal import Refusal
 from client.storage import Prefix, StorageError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from client.account import Account
+    from client.model_card import Training
+    from client.training_job import TrainingJob
 
 
 class PlatformError(Refusal):
@@ -78,6 +80,9 @@ class Platform(Protocol):
 
     def download(self, address: str, directory: Path) -> list[Path]:
         """Copy what is at an address into a directory; return the files there."""
+
+    def training(self, job: TrainingJob, description: dict[str, Any]) -> Training:
+        """Return where the model of a job that ended well comes from."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,10 @@ class Cloud:
         for key in keys:
             source.download(s3, key, directory / key)
         return [directory / key for key in keys]
+
+    def training(self, job: TrainingJob, description: dict[str, Any]) -> Training:  # noqa: ARG002  # SageMaker keeps it
+        """Return where the model of a job that ended well comes from."""
+        return provenance.of_job(self.account, job.name)
 
 
 def default_bucket(account: Account) -> str:

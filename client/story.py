@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from client import chapters, data, evaluation, hosting, interruption, pictures, sdk, training_job
+from client import (
+    chapters,
+    data,
+    evaluation,
+    hosting,
+    interruption,
+    model_card,
+    pictures,
+    sdk,
+    training_job,
+)
 from client.hosting import Deployment
 from client.training_job import TrainingJob
 
@@ -88,7 +98,8 @@ def tell(
     say("2/6 Uploading it")
     address = platform.put(directory, f"runs/{story.name}")
     say(f"3/6 Training, in the job {story.name}")
-    description = training_job.run(platform.session, story.job(platform, address))
+    job = story.job(platform, address)
+    description = training_job.run(platform.session, job)
     deployment = story.deployment(platform, training_job.artefact(description))
     kept = False
     try:
@@ -105,5 +116,11 @@ def tell(
             if not platform.session.local_mode:
                 with interruption.undisturbed():
                     hosting.delete(platform.sagemaker, story.name)
+    training = platform.training(job, description)
+    if training.history:
+        pictures.draw_history(training.history, story.output / "history.png")
+    asked = f"The endpoint {story.name}, on {story.serving_instance},"
+    test = model_card.Comparison(asked, "the test set", story.test.features.shape[1])
+    model_card.write(model_card.card(scored, test, training), story.output / "model_card.md")
     summary = training_job.summary(description)
     return summary | ({"endpoint": story.name} if kept else {}), evaluation.figures(scored)

@@ -29,7 +29,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("run_output"),
-    help="Where the data and the pictures go.",
+    help="Where the data, the pictures and the model card go.",
 )
 @options.hyperparameters
 @click.option("--training-instance", default="ml.c4.xlarge", help="What the job runs on.")
@@ -92,4 +92,4 @@ def command(
     if keep:
         options.say(f"The endpoint costs until: python -m client delete --endpoint {told.name}")
     else:
-        options.say(f"Nothing is left running; the pictures are in {output}.")
+        options.say(f"Nothing is left running; the pictures and model_card.md are in {output}.")

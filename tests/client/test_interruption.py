@@ -105,7 +105,11 @@ def test_the_whole_story_leaves_no_endpoint(aws: Aws, tmp_path: Path) -> None:
     assert found["model"] == model["PrimaryContainer"]["ModelDataUrl"]
     assert "endpoint" not in found
     assert NOTHING == aws.left()
-    assert {"data.png", "boundary.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"data.png", "boundary.png", "model_card.md", "model_card.json"} <= left
+    card = (tmp_path / "run" / "model_card.md").read_text("utf-8")
+    assert found["job"] in card
+    assert "on ml.t2.medium" in card
 
 
 def test_the_endpoint_is_kept_on_request(aws: Aws, tmp_path: Path) -> None:

@@ -126,6 +126,21 @@ def test_a_job_of_one_host_leaves_a_model(laptop: Laptop) -> None:
     shutil.rmtree(model.parent)
 
 
+def test_the_whole_story_runs_without_aws(laptop: Laptop) -> None:
+    """Data, training, endpoint, evaluation, pictures and card, by the real image; nothing stays."""
+    done = laptop.local("run", "--json", "--output", laptop.directory / "run")
+
+    assert 0 == done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    assert 150 == sum(found[name] for name in ("TP", "FP", "FN", "TN"))
+    assert found["TP"] + found["TN"] >= 135
+    left = {path.name for path in (laptop.directory / "run").iterdir()}
+    assert {"boundary.png", "history.png", "roc.png", "model_card.json"} <= left
+    card = json.loads((laptop.directory / "run" / "model_card.json").read_text("utf-8"))
+    assert found["job"] == card["training"]["job"]
+    shutil.rmtree(Path(found["model"].removeprefix("file://")).parent)
+
+
 def test_a_failed_job_says_so_in_its_own_words_and_leaves_no_model(
     laptop: Laptop, tmp_path: Path
 ) -> None:
