@@ -56,6 +56,25 @@ def test_a_job_leaves_a_model(
     assert 0.9 <= (scores.round() == moons.test_labels).mean()
 
 
+@pytest.mark.parametrize(
+    ("flags", "arguments"),
+    [
+        pytest.param(("--entrypoint", "train"), (), id="entrypoint"),
+        pytest.param((), ("python", "-m", "simplenet.training"), id="arguments"),
+        pytest.param(("--entrypoint", "sh"), ("-c", "exec train"), id="both"),
+    ],
+)
+def test_the_job_may_name_its_own_program(
+    image: str, opt_ml: OptMl, flags: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
+    """ContainerEntrypoint, ContainerArguments, or both (T5): the image puts nothing before them."""
+    opt_ml.settings(epochs=2)
+    job = engine.run("--volume", f"{opt_ml.root}:/opt/ml", *flags, image, *arguments)
+
+    assert 0 == job.returncode, job.stdout + job.stderr
+    assert ["model.safetensors"] == opt_ml.models
+
+
 ROWS = b"0,1,2\n1,3,4\n"
 
 
