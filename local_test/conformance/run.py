@@ -68,9 +68,7 @@ ADDED = {
     "sagemaker_container_log_level": "20",
     "sagemaker_enable_cloudwatch_metrics": "false",
     "sagemaker_job_name": '"conformance"',
-    "sagemaker_program": '"train.py"',
     "sagemaker_region": '"eu-west-1"',
-    "sagemaker_submit_directory": '"s3://bucket/conformance/source/sourcedir.tar.gz"',
 }
 
 
@@ -185,7 +183,13 @@ class Run:
     @shared
     def dressed(self) -> Job:
         """A job whose hyperparameters are both JSON-quoted and among those that tools add."""
-        return self.job_with(hyperparameters={**self.quoted, **ADDED})
+        return self.job_with(hyperparameters={**self.quoted, **self.added})
+
+    @property
+    def added(self) -> dict[str, str]:
+        """What the SDK and a tuning job add; an image of AWS's toolkit is told its own program."""
+        program = self.image.environment.get("SAGEMAKER_PROGRAM", "train.py")
+        return {**ADDED, "sagemaker_program": json.dumps(program)}
 
     @property
     def quoted(self) -> dict[str, str]:

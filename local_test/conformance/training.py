@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from conformance.finding import Finding, failed, not_applicable, passed, warned
 from conformance.rule import rule
-from conformance.run import ADDED
 
 if TYPE_CHECKING:
     from conformance.job import Job
     from conformance.run import Run
 
 _SHOWN = 1024  # characters of the failure file that become FailureReason
-_METRIC = re.compile(r"[A-Za-z][\w:./ -]*[=:] *[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.:])")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
 _TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
 
@@ -63,9 +63,9 @@ def prints_metrics(run: Run) -> Finding:
     if run.trained.exit_code != 0:
         return not_applicable(run.trained.end)
     lines = run.trained.log.splitlines()
-    found = next((match for line in lines if (match := _METRIC.search(line))), None)
+    found = [match[0] for line in lines if (match := _METRIC.search(line))]
     if found:
-        return passed(f"such as {found[0]!r}")
+        return passed(f"{len(found)} of {len(lines)} lines, such as {found[-1]!r}")
     return warned(
         f"none of the {len(lines)} lines of the log has a name and a plain number",
         "Print metrics as `name=value;`, such as `validation_loss=0.25;`, without colour codes.",
@@ -135,7 +135,7 @@ def added_hyperparameters(run: Run) -> Finding:
     """A job ends with 0 if its hyperparameters are among those that the SDK and tuning add."""
     return _dressed(
         run,
-        {**run.given.hyperparameters, **ADDED},
+        {**run.given.hyperparameters, **run.added},
         "Pass over names that begin with `sagemaker_`, `_tuning_objective_metric` and "
         "`default_user_module_name`.",
     )
@@ -185,9 +185,10 @@ def two_hosts(run: Run) -> Finding:
     if not models:
         return failed("no host left a model", "Let the first of `hosts` save the model.")
     if clash := _clash(list(jobs.values())):
-        return failed(
+        return warned(
             f"the hosts leave different files named {clash}, and one overwrites the other",
-            "Let the first of `hosts` in resourceconfig.json save the model, and no other.",
+            "Let the first of `hosts` in resourceconfig.json save the model, and no other, or "
+            "refuse to train on several.",
         )
     return passed(f"a model on {' and '.join(models)}")
 

@@ -185,6 +185,11 @@ BAD = [
         limits=Limits(hosts=1),
     ),
     Bad(
+        "training.two_hosts",
+        "not me",
+        train=(READ, f"{READ}    if os.uname().nodename == 'algo-2': raise OSError('not me')\n"),
+    ),
+    Bad(
         "training.logs_at_once",
         "was silent until",
         train=("time.sleep(0.01)", "time.sleep(0.1)"),
