@@ -15,6 +15,7 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -152,6 +153,12 @@ class Container:
         state = self.engine.describe("container", self.name)["State"]
         return None if state["Running"] else int(state["ExitCode"])
 
+    @property
+    def ran(self) -> tuple[float, float]:
+        """When the program started and when it ended, by the engine's clock."""
+        state = self.engine.describe("container", self.name)["State"]
+        return _seconds(state["StartedAt"]), _seconds(state["FinishedAt"])
+
     def signal(self, name: str) -> None:
         """Send a signal to the program, if it still runs."""
         with suppress(EngineError):
@@ -159,8 +166,16 @@ class Container:
 
     def log(self) -> str:
         """Return what the program has written so far, stdout and stderr in one."""
+        return self._logs()
+
+    def log_times(self) -> list[float]:
+        """Return when each line came, by the engine's clock, the first one first."""
+        lines = self._logs("--timestamps").splitlines()
+        return sorted(_seconds(time) for time, _, _ in (line.partition(" ") for line in lines))
+
+    def _logs(self, *flags: str) -> str:
         done = subprocess.run(
-            ["docker", "logs", self.name],
+            ["docker", "logs", *flags, self.name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
@@ -201,3 +216,10 @@ class Container:
         """Remove the container, running or not."""
         with _undisturbed():
             self.engine.ask("rm", "--force", "--volumes", self.name)
+
+
+def _seconds(timestamp: str) -> float:
+    """Return a timestamp of Docker's, which counts nanoseconds, as seconds."""
+    whole, _, rest = timestamp.partition(".")
+    moment = datetime.fromisoformat(f"{whole.rstrip('Z')}+00:00").timestamp()
+    return moment + float(f"0.{rest.rstrip('Z') or 0}")

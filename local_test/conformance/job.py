@@ -29,6 +29,8 @@ class Request:
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     hosts: tuple[str, ...] = ("algo-1",)
     host: str = "algo-1"
+    absent: tuple[str, ...] = ()  #: the files of its configuration that are not there
+    checkpoints: Mapping[str, bytes] = field(default_factory=dict)  #: of the job it goes on from
 
     def input(self) -> bytes:
         """Return the archive of `/opt/ml/input`."""
@@ -56,7 +58,11 @@ class Request:
             "inputdataconfig": dict.fromkeys(self.channels, channel),
             "resourceconfig": resources,
         }
-        files = {f"config/{name}.json": json.dumps(text).encode() for name, text in config.items()}
+        files = {
+            f"config/{name}.json": json.dumps(text).encode()
+            for name, text in config.items()
+            if name not in self.absent
+        }
         for name, directory in self.channels.items():
             if directory:
                 files |= tree(directory, f"data/{name}")
@@ -72,12 +78,12 @@ class Job:
     ) -> None:
         given = engine.volume(image, request.input())
         mounts = [*mount(given, "/opt/ml/input", read_only=True)]
-        for name, directories in (
-            ("model", (".",)),
-            ("output", (".", "data")),
-            ("checkpoints", (".",)),
+        for name, content in (
+            ("model", pack({})),
+            ("output", pack({}, (".", "data"))),
+            ("checkpoints", pack(request.checkpoints)),
         ):
-            mounts += mount(engine.volume(image, pack({}, directories)), f"/opt/ml/{name}")
+            mounts += mount(engine.volume(image, content), f"/opt/ml/{name}")
         arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/conformance"
         named = ("--env", "TRAINING_JOB_NAME=conformance", "--env", f"TRAINING_JOB_ARN={arn}")
         self.container = engine.create(
@@ -87,6 +93,7 @@ class Job:
         self._refusal = ""
         self.seconds = 0.0
         self.exit_code: int | None = None
+        self.said = ""  #: its log when it was asked to stop
 
     def start(self) -> Job:
         """Start the program; that there is none is an exit code, too."""
@@ -105,6 +112,12 @@ class Job:
             self.container.signal("KILL")
             self.container.wait(10)
         return self
+
+    def stop(self, seconds: float) -> Job:
+        """Ask the program to end, as StopTrainingJob does, and kill it after so many seconds."""
+        self.said = self.log
+        self.container.signal("TERM")
+        return self.finish(seconds)
 
     @property
     def running(self) -> bool:
@@ -127,6 +140,11 @@ class Job:
     def failure(self) -> str | None:
         """Why the job failed, as far as it says so."""
         return self.container.text("/opt/ml/output/failure")
+
+    @cached_property
+    def checkpoints(self) -> dict[str, bytes]:
+        """The files that a job which goes on from this one finds."""
+        return unpack(self.container.read("/opt/ml/checkpoints") or pack({}))
 
     @cached_property
     def model(self) -> dict[str, bytes]:

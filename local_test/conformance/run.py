@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance import layers
@@ -60,6 +61,16 @@ RESTRICTIONS = {
     "capabilities": ("--cap-drop", "ALL"),
 }
 
+#: What the SDK and a tuning job add to a job's hyperparameters, in the form that it arrives in.
+ADDED = {
+    "_tuning_objective_metric": "validation:loss",
+    "default_user_module_name": '"train"',
+    "sagemaker_container_log_level": "20",
+    "sagemaker_enable_cloudwatch_metrics": "false",
+    "sagemaker_job_name": '"conformance"',
+    "sagemaker_region": '"eu-west-1"',
+}
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -67,6 +78,7 @@ class Limits:
 
     image_bytes: int = 10_000_000_000  #: of a serverless endpoint's image (H42)
     job: float = 3600
+    hosts: float = 600  #: until every host of a small job has ended
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
     serve_stop: float = 30  #: the same for servers (H3)
@@ -118,13 +130,8 @@ class Run:
 
     # --- training ----------------------------------------------------------------------------
 
-    def job(
-        self,
-        *options: str,
-        channel: Path | None = None,
-        hyperparameters: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Start a job of one host, on an empty channel unless one is given.
+    def job(self, request: Request, *options: str) -> Job:
+        """Start one host of a job.
 
         Raises:
             BlockedError: if the image does not train, or there is nothing to train on.
@@ -133,20 +140,71 @@ class Run:
             raise BlockedError("the image has no program `train`")
         if self.given.channel is None:
             raise BlockedError("there is no channel to train on; give one with --train")
-        settings = {**self.given.hyperparameters, **(hyperparameters or {})}
-        request = Request({"train": channel}, settings)
         return Job(self.engine, self.given.image, request, options).start()
 
     @shared
+    def on_train(self) -> Job:
+        """A job on the given files as the channel `train`, at its end."""
+        return self.job(self._request("train")).finish(self.given.limits.job)
+
+    @shared
+    def on_training(self) -> Job:
+        """The same job with the channel's other name, `training`."""
+        return self.job(self._request("training")).finish(self.given.limits.job)
+
+    @shared
+    def channel(self) -> str:
+        """The name that the image knows its channel by: `training` if only that will do."""
+        fails = self.on_train.exit_code not in {0, None}
+        return "training" if fails and self.on_training.exit_code == 0 else "train"
+
+    @shared
     def trained(self) -> Job:
-        """A job on the given channel, at its end."""
-        return self.job(channel=self.given.channel).finish(self.given.limits.job)
+        """An ordinary job, on the given channel, at its end."""
+        return self.on_training if self.channel == "training" else self.on_train
+
+    @property
+    def ordinary(self) -> Request:
+        """What an ordinary job is asked; others differ in one thing or two."""
+        return self._request(self.channel)
+
+    def _request(self, channel: str) -> Request:
+        return Request({channel: self.given.channel}, self.given.hyperparameters)
+
+    def job_with(self, **changes: Any) -> Job:
+        """Return a job that differs from an ordinary one, at its end.
+
+        Raises:
+            BlockedError: if an ordinary job fails already: then nothing is learnt of this one.
+        """
+        self._need_trained()
+        return self.job(replace(self.ordinary, **changes)).finish(self.given.limits.job)
+
+    @shared
+    def dressed(self) -> Job:
+        """A job whose hyperparameters are both JSON-quoted and among those that tools add."""
+        return self.job_with(hyperparameters={**self.quoted, **self.added})
+
+    @property
+    def added(self) -> dict[str, str]:
+        """What the SDK and a tuning job add; an image of AWS's toolkit is told its own program."""
+        program = self.image.environment.get("SAGEMAKER_PROGRAM", "train.py")
+        return {**ADDED, "sagemaker_program": json.dumps(program)}
+
+    @property
+    def quoted(self) -> dict[str, str]:
+        """The given hyperparameters as the SDK encodes text: within quotes, each of them."""
+        return {name: json.dumps(value) for name, value in self.given.hyperparameters.items()}
+
+    def _need_trained(self) -> None:
+        if self.trained.exit_code != 0:
+            raise BlockedError(f"an ordinary job fails already: {self.trained.end}")
 
     @shared
     def restricted(self) -> Job:
         """A job as root, without anything else that can be taken away from it, at its end."""
         every = [flag for what, flags in RESTRICTIONS.items() if what != "user" for flag in flags]
-        return self.job(*every, channel=self.given.channel).finish(self.given.limits.job)
+        return self.job(self.ordinary, *every).finish(self.given.limits.job)
 
     def job_without(self, what: str) -> Job:
         """Return a job that one of `RESTRICTIONS` is laid on, at its end.
@@ -159,15 +217,14 @@ class Run:
         """
         if what != "user" and self.restricted.exit_code == 0:
             return self.restricted
-        if self.trained.exit_code != 0:
-            raise BlockedError(f"an ordinary job fails already: {self.trained.end}")
-        job = self.job(*RESTRICTIONS[what], channel=self.given.channel)
-        return job.finish(self.given.limits.job)
+        self._need_trained()
+        return self.job(self.ordinary, *RESTRICTIONS[what]).finish(self.given.limits.job)
 
     @shared
     def refused(self) -> Job:
         """A job on a channel that holds nothing, at its end."""
-        return self.job().finish(self.given.limits.job)
+        request = replace(self.ordinary, channels={self.channel: None})
+        return self.job(request).finish(self.given.limits.job)
 
     @shared
     def stopped(self) -> Job:
@@ -176,24 +233,67 @@ class Run:
         Raises:
             BlockedError: if it ended before that.
         """
-        if self.trained.exit_code != 0:
-            raise BlockedError(f"an ordinary job fails already: {self.trained.end}")
-        job = self.job(channel=self.given.channel, hyperparameters=self.given.endless)
+        self._need_trained()
+        job = self.job(self.endless)
         # An endless job that has said as much as the whole of the ordinary one is past its start,
         # however slow that was. One that says less, or is not endless, is stopped all the same.
         lines = len(self.trained.log.splitlines()) if self.given.endless else 1
-        give_up = time.monotonic() + 5 * self.trained.seconds
-        while job.running and time.monotonic() < give_up:
-            if len(job.log.splitlines()) >= lines:
-                break
-            time.sleep(0.05)
+        self._wait_for_lines(job, lines)
         if not job.running:
             raise BlockedError(
                 "the job ended before it could be stopped; name hyperparameters that make it long "
                 "with --endless, such as --endless epochs=1000000"
             )
-        job.container.signal("TERM")
-        return job.finish(self.given.limits.train_stop)
+        return job.stop(self.given.limits.train_stop)
+
+    @shared
+    def resumed(self) -> Job:
+        """The stopped job started anew on its checkpoints, at its end; it is stopped in its turn.
+
+        Beside each checkpoint lies the marker that SageMaker leaves when it has uploaded it.
+
+        Raises:
+            BlockedError: if there are no checkpoints.
+        """
+        if not self.stopped.checkpoints:
+            raise BlockedError("the job that was stopped left nothing in /opt/ml/checkpoints")
+        found = dict(self.stopped.checkpoints)
+        markers = {f"{name}.sagemaker-uploaded": b"" for name in found}
+        job = self.job(replace(self.endless, checkpoints={**markers, **found}))
+        self._wait_for_lines(job, len(self.trained.log.splitlines()))
+        return job.stop(self.given.limits.train_stop) if job.running else job.finish(0)
+
+    @property
+    def endless(self) -> Request:
+        """What a job is asked that is to be stopped."""
+        settings = {**self.given.hyperparameters, **self.given.endless}
+        return replace(self.ordinary, hyperparameters=settings)
+
+    def _wait_for_lines(self, job: Job, lines: int) -> None:
+        """Wait until a job has said so much, has ended, or has had much more time than another."""
+        give_up = time.monotonic() + 5 * self.trained.seconds
+        while job.running and time.monotonic() < give_up:
+            if len(job.log.splitlines()) >= lines:
+                break
+            time.sleep(0.05)
+
+    def hosts(self, *names: str) -> list[Job]:
+        """Return the hosts of one job, at their end, in a network where they know their names.
+
+        Raises:
+            BlockedError: if an ordinary job fails already.
+        """
+        self._need_trained()
+        network = self.engine.network()
+        jobs = [
+            self.job(
+                replace(self.ordinary, hosts=names, host=name),
+                *("--network", network, "--network-alias", name),
+            )
+            for name in names
+        ]
+        give_up = time.monotonic() + self.given.limits.hosts
+        return [job.finish(max(0.0, give_up - time.monotonic())) for job in jobs]
 
     # --- serving -----------------------------------------------------------------------------
 

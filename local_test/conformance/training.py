@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from conformance.finding import Finding, failed, not_applicable, passed, warned
 from conformance.rule import rule
 
 if TYPE_CHECKING:
+    from conformance.job import Job
     from conformance.run import Run
 
 _SHOWN = 1024  # characters of the failure file that become FailureReason
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
+_TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
+_AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
 
 
 @rule("T10", observes="trained")
@@ -50,6 +57,151 @@ def model_at_the_root(run: Run) -> Finding:
     return passed("the files are at the root")
 
 
+@rule("T47", "T48", observes="trained")
+def prints_metrics(run: Run) -> Finding:
+    """The log has lines such as `name=number`, of which a metric's regular expression finds one."""
+    if run.trained.exit_code != 0:
+        return not_applicable(run.trained.end)
+    lines = run.trained.log.splitlines()
+    found = [match[0] for line in lines if (match := _METRIC.search(line))]
+    if found:
+        return passed(f"{len(found)} of {len(lines)} lines, such as {found[-1]!r}")
+    return warned(
+        f"none of the {len(lines)} lines of the log has a name and a plain number",
+        "Print metrics as `name=value;`, such as `validation_loss=0.25;`, without colour codes.",
+    )
+
+
+@rule("T41", observes="trained")
+def loses_no_files(run: Run) -> Finding:
+    """A job writes no files but below /opt/ml and /tmp: the others are lost at its end."""
+    if run.trained.exit_code != 0:
+        return not_applicable(run.trained.end)
+    lost = _lost(run.trained.container.written())
+    if not lost:
+        return passed("it wrote no files elsewhere")
+    return warned(
+        f"{len(lost)} files are lost at the end, such as {', '.join(lost[:3])}",
+        "Write results to /opt/ml/model or /opt/ml/output/data, and scratch files to /tmp.",
+    )
+
+
+def _lost(written: list[str]) -> list[str]:
+    """Return the files among what was written; bytecode is made again whenever it is missing."""
+    directories = {path.rpartition("/")[0] for path in written}
+    kept = ("/opt/ml/", "/tmp/", "/dev/", "/run/")  # noqa: S108 - in the container
+    return [
+        path
+        for path in written
+        if path not in directories
+        and not f"{path}/".startswith(kept)
+        and not path.endswith((".pyc", "/__pycache__"))
+    ]
+
+
+@rule("T31", observes="on_training")
+def takes_either_channel(run: Run) -> Finding:
+    """A job ends with 0 whether its channel is called `train` or `training`."""
+    if run.channel == "training":
+        return warned(
+            f"it reads `training` alone, so the run goes on with that; "
+            f"on `train`, {run.on_train.failure or run.on_train.end}",
+            "Read the channel `train`, too: it is what built-in algorithms and their users expect.",
+        )
+    if run.trained.exit_code != 0:
+        return not_applicable(run.trained.end)
+    if run.on_training.exit_code == 0:
+        return passed("both do")
+    return warned(
+        f"on `training`, {run.on_training.failure or run.on_training.end}",
+        'Read the channel `training`, too: it is what `fit("s3://...")` sends.',
+    )
+
+
+@rule("T15", "T17", observes="dressed")
+def quoted_hyperparameters(run: Run) -> Finding:
+    """A job ends with 0 on hyperparameters within JSON's quotes, as the SDK sends them."""
+    if not run.quoted:
+        return not_applicable("the job has no hyperparameters; name some with --hyperparameter")
+    return _dressed(
+        run,
+        run.quoted,
+        "Try JSON on each value, and where that fails or gives text, convert the text.",
+    )
+
+
+@rule("T18", observes="dressed")
+def added_hyperparameters(run: Run) -> Finding:
+    """A job ends with 0 if its hyperparameters are among those that the SDK and tuning add."""
+    return _dressed(
+        run,
+        {**run.given.hyperparameters, **run.added},
+        "Pass over names that begin with `sagemaker_`, `_tuning_objective_metric` and "
+        "`default_user_module_name`.",
+    )
+
+
+def _dressed(run: Run, hyperparameters: dict[str, str], cure: str) -> Finding:
+    """Look at the job that has it all if that ends well, else at one that has these alone."""
+    job = run.dressed
+    if job.exit_code != 0:
+        job = run.job_with(hyperparameters=hyperparameters)
+    return passed(job.end) if job.exit_code == 0 else failed(job.failure or job.end, cure)
+
+
+@rule("T19", "T22")
+def absent_configuration(run: Run) -> Finding:
+    """A job ends with 0 where files of /opt/ml/input/config are missing that say nothing new."""
+    names = ["hyperparameters", "inputdataconfig", "resourceconfig"]
+    job = run.job_with(absent=tuple(names))
+    if job.exit_code == 0:
+        return passed("with none of them")
+    # A job that was given hyperparameters may need them.
+    if run.given.hyperparameters:
+        names.remove("hyperparameters")
+    without = {f"{name}.json": run.job_with(absent=(name,)) for name in names}
+    needed = {name: job for name, job in without.items() if job.exit_code != 0}
+    if not needed:
+        return passed(f"without any of {', '.join(without)}")
+    return warned(
+        "; ".join(f"without {name}: {job.failure or job.end}" for name, job in needed.items()),
+        "Take a missing file for an empty one: no hyperparameters, the channels that are there, "
+        "and one host.",
+    )
+
+
+@rule("T36", "T50", "T51")
+def two_hosts(run: Run) -> Finding:
+    """A job of two hosts ends, and leaves one model; or its hosts say that they are too many."""
+    jobs = dict(zip(names := ("algo-1", "algo-2"), run.hosts(*names), strict=True))
+    ends = "; ".join(f"{name}: {job.failure or job.end}" for name, job in jobs.items())
+    if any(job.exit_code is None for job in jobs.values()):
+        return failed(ends, "Give up with a sentence when another host is not there in time.")
+    if all(job.exit_code != 0 for job in jobs.values()):
+        return passed(f"it refuses: {ends}")
+    if any(job.exit_code != 0 for job in jobs.values()):
+        return failed(ends, "End alike on all hosts: a job fails if one of its hosts does.")
+    models = {name: job.model for name, job in jobs.items() if job.model}
+    if not models:
+        return failed("no host left a model", "Let the first of `hosts` save the model.")
+    if clash := _clash(list(jobs.values())):
+        return warned(
+            f"the hosts leave different files named {clash}, and one overwrites the other",
+            "Let the first of `hosts` in resourceconfig.json save the model, and no other, or "
+            "refuse to train on several.",
+        )
+    return passed(f"a model on {' and '.join(models)}")
+
+
+def _clash(jobs: list[Job]) -> str:
+    """Return the name of a file that two hosts have with different content, if there is one."""
+    for one, other in combinations(jobs, 2):
+        for name in sorted(one.model.keys() & other.model.keys()):
+            if one.model[name] != other.model[name]:
+                return name
+    return ""
+
+
 def _without(run: Run, what: str, cure: str) -> Finding:
     job = run.job_without(what)
     return passed(job.end) if job.exit_code == 0 else failed(job.failure or job.end, cure)
@@ -87,7 +239,7 @@ def fails_without_data(run: Run) -> Finding:
         return failed(job.end, "End with an exit code that is not 0 when there is no data.")
     if job.exit_code == 0:
         return failed(
-            "the channel `train` is empty, and the job ends with exit code 0",
+            f"the channel `{run.channel}` is empty, and the job ends with exit code 0",
             "Say which files were expected where, and end with exit code 1.",
         )
     return passed(f"exit code {job.exit_code}")
@@ -98,10 +250,11 @@ def failure_file(run: Run) -> Finding:
     """A job that fails says why in /opt/ml/output/failure, in its first 1,024 characters."""
     if run.refused.exit_code == 0:
         return not_applicable("the job did not fail")
-    sentence = run.refused.failure
-    if sentence is None or not sentence.strip():
+    written = run.refused.failure
+    sentence = (written or "")[:_SHOWN].strip()
+    if not sentence:
         return failed(
-            f"the job failed and left {'an empty' if sentence is not None else 'no'} failure file",
+            f"the job failed and left {'an empty' if written is not None else 'no'} failure file",
             "Write the sentence that says what to do to /opt/ml/output/failure before the end.",
         )
     if sentence.startswith("Traceback"):
@@ -133,4 +286,38 @@ def stops_with_a_model(run: Run) -> Finding:
     return warned(
         "it left no model",
         "Save what has been learnt so far when SIGTERM comes, or after each epoch.",
+    )
+
+
+@rule("T46", observes="stopped")
+def logs_at_once(run: Run) -> Finding:
+    """Lines of the log arrive when they are written, not at the end of the job."""
+    cure = "Set PYTHONUNBUFFERED=1, or flush each line; log something while the job runs."
+    began, ended = run.trained.container.ran
+    times = run.trained.container.log_times()
+    if run.trained.exit_code == 0 and ended - began >= _TELLING and times:
+        lead = ended - times[0]
+        if lead >= _AT_THE_END:
+            return passed(f"the first line came {lead:.1f} s before the end")
+        return warned(
+            f"the job took {ended - began:.1f} s, and all {len(times)} lines came at its end", cure
+        )
+    if run.stopped.said:
+        return passed(f"{len(run.stopped.said.splitlines())} lines before the job was stopped")
+    if lines := run.stopped.log.splitlines():
+        return warned(
+            f"the job was silent until it was stopped; then came {len(lines)} lines", cure
+        )
+    return not_applicable("the job logs nothing")
+
+
+@rule("T37", "T38", "T39", "X42", observes="resumed")
+def resumes(run: Run) -> Finding:
+    """A job that was stopped and is started anew on its checkpoints ends as it did before."""
+    if run.resumed.exit_code in {0, run.stopped.exit_code}:
+        return passed(run.resumed.end)
+    return failed(
+        run.resumed.failure or run.resumed.end,
+        "Go on from the last whole checkpoint; pass over files that end in `.sagemaker-uploaded` "
+        "or `.sagemaker-uploading`, and give a checkpoint its name when it is whole.",
     )

@@ -19,6 +19,9 @@ PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
+#: Where it has read a job's hyperparameters, and its hosts.
+GIVEN = "file.read_text()) if file.exists() else {}\n"
+HOSTS = '    hosts = json.loads((INPUT / "config" / "resourceconfig.json").read_text())\n'
 #: Where serve.py has read the body of an invocation.
 BODY = "        body = self.body()\n"
 #: Where it answers /ping, and what waits with the answer while threads are in some functions.
@@ -41,6 +44,7 @@ class Bad:
     dockerfile: str = ""  #: more lines
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)  #: of the run
     limits: Limits = PATIENT
 
 
@@ -74,7 +78,7 @@ BAD = [
     Bad(
         "training.model_at_the_root",
         "/opt/ml/model/model",
-        train=("    part = MODEL", "    MODEL.parent.mkdir()\n    part = MODEL"),
+        train=("    save(means", "    MODEL.parent.mkdir()\n    save(means"),
         dockerfile="RUN sed -i s,/opt/ml/model/,/opt/ml/model/model/, /opt/program/train",
     ),
     Bad(
@@ -84,6 +88,11 @@ BAD = [
     ),
     Bad(
         "training.failure_file", "no failure file", train=("FAILURE.write_text(str(error))", "pass")
+    ),
+    Bad(
+        "training.failure_file",
+        "an empty failure file",
+        train=("write_text(str(error))", "write_text(' ' * 1024 + str(error))"),
     ),
     Bad(
         "training.failure_file",
@@ -120,6 +129,79 @@ BAD = [
         train=(READ, f"{READ}    Path('/srv/secret').read_text()\n"),
         dockerfile="RUN touch /srv/secret && chmod 600 /srv/secret && chown 12345 /srv/secret",
     ),
+    Bad(
+        "training.prints_metrics",
+        "name and a plain number",
+        train=('print(f"epoch={epoch}; ', 'print("'),
+    ),
+    Bad(
+        "training.loses_no_files",
+        "1 files are lost at the end, such as /root/results",
+        train=(READ, f"{READ}    Path('/root/results').write_text('x')\n"),
+    ),
+    Bad(
+        "training.takes_either_channel",
+        "on `training`, The channel",
+        train=('("train", "training")', '("train",)'),
+    ),
+    Bad(
+        "training.takes_either_channel",
+        "`training` alone",
+        train=('("train", "training")', '("training",)'),
+    ),
+    Bad(
+        "training.quoted_hyperparameters",
+        "invalid literal",
+        train=(""".strip('"')""", ""),
+        hyperparameters={"epochs": "2"},
+    ),
+    Bad(
+        "training.added_hyperparameters",
+        "unknown sagemaker",
+        train=(
+            GIVEN,
+            f"{GIVEN}    if 'sagemaker_region' in given: raise ValueError('unknown sagemaker')\n",
+        ),
+    ),
+    Bad(
+        "training.absent_configuration",
+        "without hyperparameters.json: [Errno 2]",
+        train=(" if file.exists() else {}", ""),
+    ),
+    Bad(
+        "training.absent_configuration",
+        "without resourceconfig.json: [Errno 2]",
+        train=(READ, READ + HOSTS),
+    ),
+    Bad(
+        "training.two_hosts",
+        "named model.json",
+        train=("save(means,", "save([*means, os.uname().nodename],"),
+    ),
+    Bad(
+        "training.two_hosts",
+        "was killed",
+        train=(READ, f"{READ}{HOSTS}    time.sleep(60 if len(hosts['hosts']) > 1 else 0)\n"),
+        limits=Limits(hosts=1),
+    ),
+    Bad(
+        "training.two_hosts",
+        "not me",
+        train=(READ, f"{READ}    if os.uname().nodename == 'algo-2': raise OSError('not me')\n"),
+    ),
+    Bad(
+        "training.logs_at_once",
+        "was silent until",
+        train=("time.sleep(0.01)", "time.sleep(0.1)"),
+        dockerfile="ENV PYTHONUNBUFFERED=\nRUN sed -i 's/python -u/python/' /opt/program/train",
+    ),
+    Bad(
+        "training.logs_at_once",
+        "came at its end",
+        train=("time.sleep(0.01)", "time.sleep(1.5)"),
+        dockerfile="ENV PYTHONUNBUFFERED=\nRUN sed -i 's/python -u/python/' /opt/program/train",
+    ),
+    Bad("training.resumes", "column", train=('glob("*.json")', 'glob("*")')),
     # --- serving ---
     Bad("serving.starts", "exits with 1", serve=("PORT = int(", "PORT = int('x' + ")),
     Bad(

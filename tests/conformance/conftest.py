@@ -18,7 +18,7 @@ from tests import engine
 from tests.conformance.bad import PATIENT, Bad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from conformance.finding import Finding
     from conformance.rule import Rule
@@ -90,13 +90,18 @@ def reconfigure(name: str, bad: Bad, scratch: Path) -> None:
 
 
 def find(
-    image: str, channel: Path, rules: list[Rule], limits: Limits = PATIENT
+    image: str,
+    channel: Path,
+    rules: list[Rule],
+    limits: Limits = PATIENT,
+    hyperparameters: Mapping[str, str] | None = None,
 ) -> dict[str, Finding]:
     """Try some rules on the good image or one that was made of it; return what each finds."""
     given = Given(
         image=image,
         channel=channel,
         payload=Payload(b"1.5,2.5\n0,1\n", "text/csv"),
+        hyperparameters=hyperparameters or {},
         endless={"epochs": "1000000"},
         limits=limits,
     )

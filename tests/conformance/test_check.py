@@ -43,7 +43,8 @@ def test_our_image_keeps_every_rule(image: str, tmp_path: Path) -> None:
     done = run(
         *(image, "--train", LOCAL_TEST / "opt_ml" / "input" / "data" / "train"),
         *("--payload", LOCAL_TEST / "payload.csv", "--content-type", "text/csv"),
-        *("--endless", "epochs=1000000", "--json", report, "--junit", junit),
+        *("--hyperparameter", "epochs=20", "--endless", "epochs=1000000"),
+        *("--json", report, "--junit", junit),
     )
     found = {one["rule"]: one["outcome"] for one in json.loads(report.read_text("utf-8"))["rules"]}
     suite = ET.parse(junit).getroot()  # noqa: S314 - our own

@@ -57,7 +57,7 @@ def test_a_bad_image_is_caught_by_its_rule_alone(
     bad: Bad, bad_image: Callable[[Bad], str], channel: Path
 ) -> None:
     """What broke is named, with a cure, and nothing else is."""
-    found = find(bad_image(bad), channel, neighbours(bad.rule), bad.limits)
+    found = find(bad_image(bad), channel, neighbours(bad.rule), bad.limits, bad.hyperparameters)
     broken = {
         key: finding
         for key, finding in found.items()
@@ -72,7 +72,7 @@ def test_a_bad_image_is_caught_by_its_rule_alone(
 @pytest.mark.docker
 def test_the_good_image_keeps_every_rule(good_image: str, channel: Path) -> None:
     """Not by being passed over: each rule is tried."""
-    found = find(good_image, channel, rules())
+    found = find(good_image, channel, rules(), hyperparameters={"epochs": "2"})
     rest = {key: one for key, one in found.items() if one.outcome is not Outcome.PASSED}
 
     assert set(NOT_TRIED) == set(rest), rest

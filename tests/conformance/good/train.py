@@ -14,6 +14,7 @@ from pathlib import Path
 INPUT = Path("/opt/ml/input")
 FAILURE = Path("/opt/ml/output/failure")
 MODEL = Path("/opt/ml/model/model.json")
+CHECKPOINTS = Path("/opt/ml/checkpoints")
 
 stopped: list[bool] = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
@@ -36,19 +37,31 @@ def rows() -> list[list[float]]:
     raise ValueError("The channel 'train' holds no files; put CSV files there.")
 
 
+def first_epoch() -> int:
+    """Return how many epochs an earlier job has done."""
+    found = [json.loads(path.read_text()) for path in CHECKPOINTS.glob("*.json")]
+    return max(found, default=0)
+
+
 def train() -> None:
     """Turn the channel into a model: the mean of each feature."""
     table = rows()
     means = [sum(column) / len(table) for column in zip(*table, strict=True)][1:]
-    for epoch in range(int(setting("epochs", "2"))):
+    for epoch in range(first_epoch(), int(setting("epochs", "2"))):
         print(f"epoch={epoch}; train_loss={1 / (epoch + 1)};")
         time.sleep(0.01)  # an epoch takes a while, so that a job can be stopped in the midst
         if stopped:
             print("SIGTERM: stopped early")
+            save(epoch + 1, CHECKPOINTS / "epochs.json")
             break
-    part = MODEL.with_suffix(".part")
-    part.write_text(json.dumps(means))
-    os.replace(part, MODEL)  # noqa: PTH105
+    save(means, MODEL)
+
+
+def save(content: object, path: Path) -> None:
+    """Write a file that is never seen half-written."""
+    part = path.with_suffix(".sagemaker-ignore")
+    part.write_text(json.dumps(content))
+    os.replace(part, path)  # noqa: PTH105
 
 
 try:
