@@ -41,6 +41,7 @@ class Bad:
     dockerfile: str = ""  #: more lines
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
+    media_type: str = "application/vnd.docker.distribution.manifest.v2+json"  #: in the engine
     limits: Limits = PATIENT
 
 
@@ -63,6 +64,46 @@ BAD = [
     Bad("image.entry_point_form", "is a shell", dockerfile="ENTRYPOINT exec train"),
     Bad(
         "image.nothing_under_opt_ml", "/opt/ml/code/x.py", dockerfile="COPY train /opt/ml/code/x.py"
+    ),
+    Bad("image.no_init", "tini", dockerfile='ENTRYPOINT ["/usr/bin/tini", "--"]'),
+    Bad("image.exec_format", "exec format", train=("#!/usr/local/bin/python -u\n", "\n")),
+    Bad("image.exec_format", "no such interpreter", train=("#!/usr/local", "#!/opt")),
+    Bad(
+        "image.exec_format",
+        "not on the image's PATH",
+        serve=("/usr/local/bin/python -u\n", "/usr/bin/env python2\n"),
+    ),
+    Bad(
+        "image.manifest_type",
+        "oci.image.index",
+        media_type="application/vnd.oci.image.index.v1+json",
+    ),
+    Bad(
+        "image.no_secrets",
+        "/root/.aws/credentials",
+        dockerfile="COPY train /root/.aws/credentials",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secrets",
+        "/srv/key.pem in layer",
+        dockerfile="RUN echo '-----BEGIN PRIVATE KEY-----' >/srv/key.pem",
+    ),
+    Bad(
+        "image.no_secrets",
+        "/srv/.netrc in layer",
+        dockerfile="RUN echo machine >/srv/.netrc\nRUN rm /srv/.netrc",
+    ),
+    Bad(
+        "image.no_secrets",
+        "AWS_SECRET_ACCESS_KEY",
+        dockerfile="ENV AWS_SECRET_ACCESS_KEY=x",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_package_caches",
+        "2.0 MB in /root/.cache/pip/",
+        dockerfile="RUN mkdir -p /root/.cache/pip && head -c 2000000 /dev/zero >/root/.cache/pip/x",
     ),
     # --- training ---
     Bad(
