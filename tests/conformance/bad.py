@@ -28,6 +28,9 @@ PING_WAITS = """"/ping":
             if sum(name in "{names}".split() for name in frames) >= {threads}:
                 threading.Event().wait(3)
 """
+#: Where it hears of Expect: 100-continue, which the library does for it.
+EXPECT = "    def handle_expect_100(self) -> bool:\n"
+EXPECT_ON = "        return super().handle_expect_100()\n    def body(self)"
 
 
 @dataclass(frozen=True)
@@ -230,10 +233,15 @@ BAD = [
     ),
     Bad(
         "serving.expect_continue",
-        "HTTP 417",
+        "before the body: HTTP 417",
+        serve=("    def body(self)", f"{EXPECT}        self.answer(417)\n    def body(self)"),
+    ),
+    Bad(
+        "serving.expect_continue",
+        "HTTP 200",
         serve=(
             "    def body(self)",
-            "    def handle_expect_100(self): self.body(); self.answer(417)\n    def body(self)",
+            f"{EXPECT}        self.headers.replace_header('Content-Length', '0')\n{EXPECT_ON}",
         ),
     ),
     Bad(
@@ -289,6 +297,26 @@ BAD = [
         "serving.answers_before_it_ends",
         "not answered",
         serve=("server.server_close()\nsys.exit(0)", "os._exit(0)"),
+    ),
+    Bad(
+        "serving.answers_before_it_ends",
+        "not answered",
+        serve=("threading.Thread(target=server.shutdown).start()", "os._exit(0)"),
+    ),
+    Bad(
+        "serving.answers_before_it_ends",
+        "not answered",
+        serve=("daemon_threads = False", "daemon_threads = True"),
+    ),
+    Bad(
+        "serving.writes_only_to_tmp",
+        "/srv/last",
+        serve=(BODY, f"{BODY}        Path('/srv/last').write_bytes(body)\n"),
+    ),
+    Bad(
+        "serving.memory_stays_flat",
+        "requests later",
+        serve=(BODY, f"{BODY}        vars(threading).setdefault('x', []).append(b'x' * 100_000)\n"),
     ),
     # --- batch ---
     Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
