@@ -31,6 +31,13 @@ PING_WAITS = """"/ping":
 #: Where it hears of Expect: 100-continue, which the library does for it.
 EXPECT = "    def handle_expect_100(self) -> bool:\n"
 EXPECT_ON = "        return super().handle_expect_100()\n    def body(self)"
+#: Where it knows what is asked for, and what gives the first page for every page.
+FIRST_PAGE_AGAIN = """        self.path = self.path.partition("?")[0]
+        name = self.path.removeprefix("/models/")
+        if"""
+#: What takes a name for loaded once it was.
+ONCE_FOR_ALL = """        seen = vars(threading).setdefault("seen", set())
+        if (name := asked["model_name"]) in seen or seen.add(name):"""
 
 
 @dataclass(frozen=True)
@@ -351,6 +358,34 @@ BAD = [
         "multi_model.unloads_a_model",
         "still there",
         serve=("models.pop(", "models.get("),
+    ),
+    Bad(
+        "multi_model.lists_by_page",
+        "next_page_token=2: HTTP 404",
+        serve=('{"models": listed}', '{"models": listed, "nextPageToken": "2"}'),
+    ),
+    Bad(
+        "multi_model.lists_by_page",
+        "listed 0 times",
+        serve=('{"models": listed}', '{"models": listed[:1]}'),
+    ),
+    Bad(
+        "multi_model.lists_by_page",
+        "still a nextPageToken",
+        serve=(
+            '        name = self.path.removeprefix("/models/")\n        if',
+            FIRST_PAGE_AGAIN,
+        ),
+        dockerfile="""RUN sed -i 's/{"models": listed}/{"models": listed, "nextPageToken": "2"}/' \\
+            /opt/program/serve""",
+    ),
+    Bad(
+        "multi_model.loads_a_model_again",
+        "after DELETE",
+        serve=(
+            '        if asked["model_name"] in models:',
+            ONCE_FOR_ALL,
+        ),
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
     Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),
