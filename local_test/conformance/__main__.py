@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tarfile
@@ -47,13 +48,16 @@ def main() -> int:
             for verdict in found:
                 terminal.show(verdict)
                 verdicts.append(verdict)
+        terminal.end(verdicts, time.monotonic() - began)
     except EngineError as error:
         sys.stderr.write(f"check.sh: {error}\n")
         return _NOT_RUN
     except KeyboardInterrupt:
         sys.stderr.write("\ncheck.sh: stopped; nothing of it is left in Docker.\n")
         return _NOT_RUN
-    terminal.end(verdicts, time.monotonic() - began)
+    except BrokenPipeError:  # `check.sh IMAGE | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOT_RUN
     for path, report in ((arguments.json, as_json), (arguments.junit, as_junit)):
         if path:
             path.write_text(report(given.image, verdicts), "utf-8")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from conformance.engine import Container, Engine
 
 _CAPABILITY = "com.amazonaws.sagemaker.capabilities."
+_LINE = 256  # bytes of a program that are read
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -37,6 +38,14 @@ class Description:
         """The variables that the image sets."""
         return dict(line.split("=", 1) for line in self.facts["Config"].get("Env") or [])
 
+    @property
+    def media_type(self) -> str | None:
+        """The manifest's media type, where the engine keeps it: not before Docker 25's containerd.
+
+        An engine that stores images as Docker always did makes a manifest when it pushes them.
+        """
+        return (self.facts.get("Descriptor") or {}).get("mediaType")
+
     def claims(self, capability: str) -> bool:
         """Say whether the image is labelled to have one of SageMaker's capabilities."""
         labels = self.facts["Config"].get("Labels") or {}
@@ -49,9 +58,28 @@ class Description:
 
     def program(self, name: str) -> tarfile.TarInfo | None:
         """Return the first file of that name on PATH, with its mode."""
+        found = self._on_path(name)
+        if found is None:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(found)) as archive:
+            return archive.getmembers()[0]
+
+    def beginning(self, name: str) -> bytes | None:
+        """Return the first line of a program on PATH, or None if no file of that name is there.
+
+        A link is not followed.
+        """
+        found = self._on_path(name)
+        if found is None:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(found)) as archive:
+            member = archive.getmembers()[0]
+            file = archive.extractfile(member) if member.isfile() else None
+            return file.readline(_LINE) if file else None
+
+    def _on_path(self, name: str) -> bytes | None:
         for directory in self.environment.get("PATH", _DEFAULT_PATH).split(":"):
             found = self.container.read(f"{directory.rstrip('/')}/{name}")
             if found is not None:
-                with tarfile.open(fileobj=io.BytesIO(found)) as archive:
-                    return archive.getmembers()[0]
+                return found
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import tarfile
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -193,6 +195,12 @@ class Container:
         """Return the paths that the program made or changed outside of volumes and tmpfs."""
         lines = self.engine.ask("diff", self.name).decode().splitlines()
         return [line[2:] for line in lines if line[0] in "AC"]
+
+    def memory(self) -> int:
+        """Return the bytes of memory that its processes use, without the cache of files."""
+        said = self.engine.ask("stats", "--no-stream", "--format", "{{.MemUsage}}", self.name)
+        number, unit = re.findall(rb"^([\d.]+)(B|[KMGT]iB)", said)[0]
+        return int(float(number) * 1024 ** _UNITS.index(unit.decode()))
 
     def read(self, path: str) -> bytes | None:
         """Return the archive of a file or directory, or None if it is not there."""

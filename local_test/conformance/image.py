@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from conformance.finding import Finding, failed, not_applicable, passed, warned
@@ -11,6 +13,20 @@ from conformance.rule import rule
 
 if TYPE_CHECKING:
     from conformance.run import Run
+
+_INITS = {"catatonit", "docker-init", "dumb-init", "init", "s6-svscan", "tini", "tini-static"}
+_SECRET_FILE = re.compile(
+    r"/(\.aws/credentials|\.docker/config\.json|\.env|\.git-credentials|\.netrc|\.pypirc"
+    r"|id_(rsa|dsa|ecdsa|ed25519))$"
+)
+_SECRET_VARIABLE = re.compile(
+    r"(^|_)(ACCESS_KEY|API_?KEY|PASSWD|PASSWORD|SECRET|SECRET_KEY|TOKEN)$", re.IGNORECASE
+)
+_OF_A_TEST = re.compile(r"/(tests?|testing|test_[^/]*)/")  # libraries bring keys to test with
+_CACHE = re.compile(
+    r"(.*/\.cache/(pip|uv|conda)|/var/lib/apt/lists|/var/cache/(apt|apk|dnf|yum)|.*conda[^/]*/pkgs)/"
+)
+_CACHE_BYTES = 1_000_000
 
 
 @rule("I8", "X26", observes="image")
@@ -61,6 +77,68 @@ def entry_point_form(run: Run) -> Finding:
     return passed(f"the entry point is {entry_point}")
 
 
+@rule("T6", "X4", observes="image")
+def no_init(run: Run) -> Finding:
+    """The entry point is no init such as tini, which AWS says `train` and `serve` confuse."""
+    entry_point = run.image.entry_point
+    if entry_point and entry_point[0].rpartition("/")[2] in _INITS:
+        return warned(
+            f"the entry point is {entry_point}",
+            "Let the program itself be PID 1, and handle SIGTERM: ENTRYPOINT [] undoes it.",
+        )
+    return passed(f"the entry point is {entry_point or 'none'}")
+
+
+@rule("X3", "X26")  # not for each bad image: those from scratch have no interpreter
+def exec_format(run: Run) -> Finding:
+    """`train` and `serve` are binaries, or scripts that name an interpreter which is there."""
+    if run.image.entry_point:
+        return not_applicable("the image has an entry point, which starts whatever it likes")
+    there = {name: run.image.beginning(name) for name in ("train", "serve")}
+    found = {name: line for name, line in there.items() if line is not None}
+    if not found:
+        return not_applicable("neither `train` nor `serve` is a file on PATH")
+    for name, line in found.items():
+        if line.startswith(b"\x7fELF"):
+            continue
+        if not line.startswith(b"#!"):
+            return failed(
+                f"{name} is neither a binary nor a script with #!: exec format error",
+                f"Begin {name} with a line such as #!/usr/bin/env python.",
+            )
+        words = line[2:].decode(errors="replace").split()
+        if not words or run.image.container.read(words[0]) is None:
+            return failed(
+                f"{name} begins with {line!r}, and the image has no such interpreter",
+                "Name an interpreter by the path that it has in the image.",
+            )
+        called = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+        if words[0].endswith("/env") and called and run.image.program(called[0]) is None:
+            return failed(
+                f"{name} begins with {line!r}, and {called[0]} is not on the image's PATH",
+                "Install the interpreter, or put its directory into ENV PATH.",
+            )
+    return passed(f"{' and '.join(found)} can be")
+
+
+@rule("I4", "I5", "X25", observes="image")
+def manifest_type(run: Run) -> Finding:
+    """The manifest is Docker's, version 2 schema 2: endpoints have refused those of OCI."""
+    found = run.image.media_type
+    if found is None:
+        return not_applicable(
+            "this engine keeps no manifest and makes Docker's own when it pushes; "
+            "look at what was pushed if a builder pushed it"
+        )
+    if ".oci." in found:
+        return warned(
+            f"the engine keeps it as {found}, and pushes that",
+            "Build with --provenance=false --sbom=false, and push from buildx with "
+            "--output type=image,oci-mediatypes=false,push=true.",
+        )
+    return passed(found)
+
+
 @rule("I3", "H42", observes="image")
 def size(run: Run) -> Finding:
     """The image has no more than the 10 GB that a serverless endpoint takes."""
@@ -98,3 +176,50 @@ def nothing_under_opt_ml(run: Run) -> Finding:
             "Copy them elsewhere, to /opt/program for example.",
         )
     return passed("it holds no file")
+
+
+@rule("I16", observes="files")
+def no_secrets(run: Run) -> Finding:
+    """No layer holds credentials or a private key, and no variable of the image is a secret."""
+    variables = [
+        name
+        for name, value in run.image.environment.items()
+        if value and _SECRET_VARIABLE.search(name)
+    ]
+    secret = [
+        file
+        for file in run.files
+        if file.size
+        and (file.private_key or _SECRET_FILE.search(file.path))
+        and not _OF_A_TEST.search(file.path)
+    ]
+    if secret:
+        return failed(
+            f"{len(secret)} files, such as {secret[0].path} in layer {secret[0].layer}; a layer "
+            "keeps what a later one removes",
+            "Build without it (.dockerignore, or RUN --mount=type=secret), and replace the secret: "
+            "whoever may pull the image has it.",
+        )
+    if variables:
+        return failed(
+            f"ENV sets {', '.join(variables)}",
+            "Give it when the job or endpoint is made, or let the role do; and replace the secret.",
+        )
+    return passed("neither files of credentials, nor private keys, nor variables of that kind")
+
+
+@rule("I3", observes="files")
+def no_package_caches(run: Run) -> Finding:
+    """No layer keeps what a package manager downloaded: it is transferred for nothing."""
+    sizes: Counter[str] = Counter()
+    for file in run.files:
+        if cache := _CACHE.match(file.path):
+            sizes[cache[0]] += file.size
+    large = {path: size for path, size in sizes.items() if size > _CACHE_BYTES}
+    if large:
+        return warned(
+            ", ".join(f"{size / 1e6:.1f} MB in {path}" for path, size in large.items()),
+            "Remove it in the RUN that made it: pip install --no-cache-dir, "
+            "rm -rf /var/lib/apt/lists/*, conda clean --all.",
+        )
+    return passed(f"{sum(sizes.values()) / 1e6:.1f} MB in caches")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from conformance.engine import EngineError
@@ -13,7 +13,8 @@ from conformance.engine import EngineError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LINE = 256  # bytes of a script that are read for its first line
+_HEAD = 258  # bytes of a file that are read, for the first line of a script
+_KEY = b"PRIVATE KEY-----"  # in the first line of a key as PEM
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class File:
     size: int
     mode: int
     first_line: bytes  #: of a script, what follows #!
+    private_key: bool  #: whether it begins as one
 
 
 def files(image: str) -> Iterator[File]:
@@ -58,7 +60,7 @@ def files(image: str) -> Iterator[File]:
             saving.kill()
     for number, name in enumerate(order):
         for file in found[name]:
-            yield File(number, file.path, file.size, file.mode, file.first_line)
+            yield replace(file, layer=number)
 
 
 def _layer(content: IO[bytes]) -> Iterator[File]:
@@ -71,12 +73,12 @@ def _layer(content: IO[bytes]) -> Iterator[File]:
         for member in layer:
             if member.isfile():
                 path = "/" + member.name.removeprefix("./")
-                yield File(0, path, member.size, member.mode, _first_line(layer, member))
+                line = _first_line(layer, member)
+                script = line.removeprefix(b"#!") if line.startswith(b"#!") else b""
+                yield File(0, path, member.size, member.mode, script, _KEY in line)
 
 
 def _first_line(layer: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Return what follows #! in the first line of a script, or nothing."""
+    """Return the beginning of a file, up to a line's end."""
     file = layer.extractfile(member) if member.size else None
-    if file is None or file.read(2) != b"#!":
-        return b""
-    return file.read(_LINE).partition(b"\n")[0]
+    return file.read(_HEAD).partition(b"\n")[0] if file else b""

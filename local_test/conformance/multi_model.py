@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from conformance.finding import BlockedError, Finding, failed, passed
 from conformance.rule import rule
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _URL = "/opt/ml/models/a/model"
 _LOAD = "POST /models loads what `url` names and answers 200; SageMaker names the model."
+_PAGES = "List each model once; take the nextPageToken of a reply as ?next_page_token= of the next."
+_MOST_PAGES = 20
 
 
 def _load(run: Run, name: str) -> Reply:
@@ -65,6 +68,35 @@ def lists_what_is_loaded(run: Run) -> Finding:
     return passed(f"{_URL} is listed")
 
 
+@rule("H39", observes="multi_model")
+def lists_by_page(run: Run) -> Finding:
+    """GET /models lists each of three models once, over as many pages as it says there are."""
+    names = ["paged-1", "paged-2", "paged-3"]
+    for name in names:
+        _loaded(run, name)
+    found: list[str] = []
+    path, pages = "/models", 0
+    try:
+        while path and pages < _MOST_PAGES:
+            reply = run.multi_model.ask("GET", path)
+            page = json.loads(reply.body) if reply.status == HTTPStatus.OK else {}
+            found += [model["modelName"] for model in page["models"]]
+            token = page.get("nextPageToken")
+            path = f"/models?next_page_token={quote(token, safe='')}" if token else ""
+            pages += 1
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return failed(f"{path}: {reply}", _PAGES)
+    finally:
+        for name in names:
+            run.multi_model.ask("DELETE", f"/models/{name}")
+    if path:
+        return failed(f"after {pages} pages there is still a nextPageToken", _PAGES)
+    wrong = [name for name in names if found.count(name) != 1]
+    if wrong:
+        return failed(f"{wrong[0]} is listed {found.count(wrong[0])} times", _PAGES)
+    return passed(f"three models, pages: {pages}")
+
+
 @rule("H40", observes="multi_model")
 def scores_with_a_loaded_model(run: Run) -> Finding:
     """POST /models/NAME/invoke scores the payload."""
@@ -91,6 +123,37 @@ def unloads_a_model(run: Run) -> Finding:
     if after.status != HTTPStatus.NOT_FOUND:
         return failed(f"it is still there: {after}", "Forget the model before you answer 200.")
     return passed("200, then 404")
+
+
+@rule("H38", "H39", observes="multi_model")
+def loads_a_model_again(run: Run) -> Finding:
+    """A model that was unloaded can be loaded again, and scores as before."""
+    headers = {"Content-Type": run.payload.content_type}
+    replies: list[Reply] = []
+    for _ in range(2):
+        loaded = _load(run, "again")
+        if loaded.status != HTTPStatus.OK and replies:
+            return failed(
+                f"after DELETE, POST /models gives {loaded}",
+                "Forget all of a model that is unloaded: SageMaker unloads to make room, and "
+                "loads again.",
+            )
+        if loaded.status != HTTPStatus.OK:
+            raise BlockedError(f"no model can be loaded: {loaded}")
+        replies.append(
+            run.multi_model.ask("POST", "/models/again/invoke", run.payload.body, headers)
+        )
+        run.multi_model.ask("DELETE", "/models/again")
+        left = run.multi_model.ask("GET", "/models/again")
+        if left.status == HTTPStatus.OK:
+            raise BlockedError(f"the model is not unloaded: {left}")
+    first, second = replies
+    if (first.status, first.body) != (second.status, second.body):
+        return failed(
+            f"loaded again: {second}, but at first: {first}",
+            "Load a model from its url each time, as at the first.",
+        )
+    return passed("200, and the same reply")
 
 
 @rule("H39", "H40", observes="multi_model")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import select
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
     from conformance.server import Payload, Reply
 
 _PING_SECONDS = 2
+_PINGS = 10
+_CONTINUE_SECONDS = 1.0  # that clients such as curl wait for 100
+_UNDER_WAY_SECONDS = 0.5  # that a request must take to be under way when SIGTERM comes
+_OFTEN_SECONDS = 15.0
+_GROWTH_BYTES = 16 * 2**20
 _NONSENSE = b"\xff\xfe{] no model scores this\n"
 
 
@@ -130,10 +138,28 @@ def chunked_bodies(run: Run) -> Finding:
 
 @rule("H29", observes="server")
 def expect_continue(run: Run) -> Finding:
-    """A request with Expect: 100-continue is scored like one without."""
+    """A client that waits for 100 before it sends the body, a second at most, gets its scores."""
     first = _scored(run)
-    found = run.server.invoke(run.payload, {"Expect": "100-continue"})
-    return _like_the_first(found, first, "Answer 100, or ignore the header; never 417.")
+    cure = "Answer 100, or ignore the header; never 417, and never a reply before the body."
+    with run.server.connect() as connection:
+        connection.putrequest("POST", "/invocations")
+        connection.putheader("Content-Type", run.payload.content_type)
+        connection.putheader("Content-Length", str(len(run.payload.body)))
+        connection.putheader("Expect", "100-continue")
+        connection.endheaders()
+        sent = time.monotonic()
+        answered, _, _ = select.select([connection.sock], [], [], _CONTINUE_SECONDS)
+        if answered:
+            status = connection.sock.recv(12, socket.MSG_PEEK)  # HTTP/1.1 100
+            if not status.endswith(b" 100"):
+                return failed(f"before the body: {receive(connection, sent)}", cure)
+        connection.send(run.payload.body)
+        found = receive(connection, sent)
+    if (found.status, found.body) != (first.status, first.body):
+        return failed(f"{found}, but an ordinary request: {first}", cure)
+    if not answered:
+        return passed(f"the header is ignored: clients wait {_CONTINUE_SECONDS:g} s")
+    return passed("100, then the reply of an ordinary request")
 
 
 @rule("H19", "H21", "H22", observes="server")
@@ -199,20 +225,36 @@ def large_bodies(run: Run) -> Finding:
 
 @rule("H13", "H17", observes="server")
 def pings_while_busy(run: Run) -> Finding:
-    """/ping answers 200 within 2 s while four large requests are scored."""
+    """/ping answers 200 within 2 s while four clients send one large request after the other."""
     _scored(run)
     payload = _large(run, 2)
-    with ThreadPoolExecutor(4) as clients:
-        busy = [clients.submit(run.server.invoke, payload) for _ in range(4)]
+    enough = threading.Event()
+
+    def keep_busy() -> int:
         count = 0
-        while not (answered := all(one.done() for one in busy)) and run.server.pings():
+        while not enough.is_set():
+            run.server.invoke(payload)
             count += 1
-    if not answered:
-        return failed(
-            "/ping does not answer 200 within 2 s while requests are scored",
-            "Answer /ping in a thread of its own: more threads than requests at a time.",
-        )
-    return passed(f"{count} pings were answered meanwhile")
+        return count
+
+    with ThreadPoolExecutor(4) as clients:
+        busy = [clients.submit(keep_busy) for _ in range(4)]
+        try:
+            for count in range(_PINGS):
+                time.sleep(0.1)
+                if not run.server.pings():
+                    return failed(
+                        f"after {count} pings, /ping does not answer 200 within {_PING_SECONDS} s "
+                        "while requests are scored",
+                        "Answer /ping in a thread of its own: more threads than requests at a "
+                        "time.",
+                    )
+                if all(one.done() for one in busy):
+                    raise BlockedError(f"large requests fail: {busy[0].exception()}")
+        finally:
+            enough.set()
+    scored = sum(one.result() for one in busy if one.exception() is None)
+    return passed(f"{_PINGS} pings, while {scored} requests were scored")
 
 
 @rule("H13", observes="server")
@@ -301,6 +343,9 @@ def answers_before_it_ends(run: Run) -> Finding:
     """Requests that are being scored when SIGTERM comes are answered."""
     _scored(run)
     payload = _large(run, 2)
+    seconds = run.server.invoke(payload).seconds
+    if seconds < _UNDER_WAY_SECONDS:
+        payload = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / max(seconds, 0.01)) + 1))
     with run.serving() as server, ThreadPoolExecutor(4) as clients, ExitStack() as opened:
         headers = {"Content-Type": payload.content_type}
         connections = [opened.enter_context(server.connect()) for _ in range(4)]
@@ -308,7 +353,8 @@ def answers_before_it_ends(run: Run) -> Finding:
             clients.submit(exchange, one, "POST", "/invocations", payload.body, headers)
             for one in connections
         ]
-        time.sleep(0.2)  # they are on their way; those that are answered already say nothing
+        time.sleep(_UNDER_WAY_SECONDS / 2)  # they are on their way
+        under_way = [one for one in asked if not one.done()]
         server.container.signal("TERM")
         lost = [error for one in asked if (error := one.exception()) is not None]
         wrong = [one.result() for one in asked if not lost and one.result().status != HTTPStatus.OK]
@@ -317,4 +363,62 @@ def answers_before_it_ends(run: Run) -> Finding:
             f"{len(lost or wrong)} of 4 are not answered: {(lost or wrong)[0]}",
             "Stop listening on SIGTERM, finish what has come, and end within 30 s.",
         )
-    return passed("4 of 4 are answered")
+    if not under_way:
+        raise BlockedError(
+            f"{len(payload.body) / 1e6:.0f} MB are scored too fast for SIGTERM to come meanwhile"
+        )
+    return passed(f"{len(under_way)} of 4 were under way, and all are answered")
+
+
+@rule("H6", "T41", observes="server")
+def writes_only_to_tmp(run: Run) -> Finding:
+    """A server writes to /tmp alone: elsewhere the disk is small, or cannot be written to."""
+    server = run.server
+    server.ask("GET", "/ping")
+    written = server.container.written()
+    above = {parent for path in (*written, "/opt/ml/model") for parent in _above(path)}
+    found = [
+        path
+        for path in written
+        if path not in above and not f"{path}/".startswith(("/tmp/", "/opt/ml/"))  # noqa: S108
+    ]
+    if found:
+        return warned(
+            f"{len(found)} files, such as {', '.join(found[:3])}",
+            "Write to /tmp, or nothing: PYTHONDONTWRITEBYTECODE=1 for bytecode, logs to stdout.",
+        )
+    return passed("nothing is written elsewhere")
+
+
+def _above(path: str) -> list[str]:
+    """Return the directories that a path is in."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+@rule("H17", "X13", observes="server")
+def memory_stays_flat(run: Run) -> Finding:
+    """Five hundred requests leave the server with the memory that it had before them."""
+    _scored(run)
+    _invoke_often(run, 100)
+    before = run.server.container.memory()
+    count = _invoke_often(run, 500)
+    after = run.server.container.memory()
+    if not after:
+        raise BlockedError("the engine does not say how much memory a container has")
+    found = f"{before / 2**20:.0f} MiB, and {after / 2**20:.0f} MiB {count} requests later"
+    if after - before > _GROWTH_BYTES:
+        return warned(
+            found, "Look for what each request leaves behind: lists, caches without bound, files."
+        )
+    return passed(found)
+
+
+def _invoke_often(run: Run, times: int) -> int:
+    """Send the payload so many times, or for a quarter of a minute; return how often."""
+    give_up = time.monotonic() + _OFTEN_SECONDS
+    count = 0
+    while count < times and time.monotonic() < give_up:
+        run.server.invoke(run.payload)
+        count += 1
+    return count

@@ -31,6 +31,16 @@ PING_WAITS = """"/ping":
             if sum(name in "{names}".split() for name in frames) >= {threads}:
                 threading.Event().wait(3)
 """
+#: Where it hears of Expect: 100-continue, which the library does for it.
+EXPECT = "    def handle_expect_100(self) -> bool:\n"
+EXPECT_ON = "        return super().handle_expect_100()\n    def body(self)"
+#: Where it knows what is asked for, and what gives the first page for every page.
+FIRST_PAGE_AGAIN = """        self.path = self.path.partition("?")[0]
+        name = self.path.removeprefix("/models/")
+        if"""
+#: What takes a name for loaded once it was.
+ONCE_FOR_ALL = """        seen = vars(threading).setdefault("seen", set())
+        if (name := asked["model_name"]) in seen or seen.add(name):"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class Bad:
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
     hyperparameters: Mapping[str, str] = field(default_factory=dict)  #: of the run
+    media_type: str = "application/vnd.docker.distribution.manifest.v2+json"  #: in the engine
     limits: Limits = PATIENT
 
 
@@ -67,6 +78,46 @@ BAD = [
     Bad("image.entry_point_form", "is a shell", dockerfile="ENTRYPOINT exec train"),
     Bad(
         "image.nothing_under_opt_ml", "/opt/ml/code/x.py", dockerfile="COPY train /opt/ml/code/x.py"
+    ),
+    Bad("image.no_init", "tini", dockerfile='ENTRYPOINT ["/usr/bin/tini", "--"]'),
+    Bad("image.exec_format", "exec format", train=("#!/usr/local/bin/python -u\n", "\n")),
+    Bad("image.exec_format", "no such interpreter", train=("#!/usr/local", "#!/opt")),
+    Bad(
+        "image.exec_format",
+        "not on the image's PATH",
+        serve=("/usr/local/bin/python -u\n", "/usr/bin/env python2\n"),
+    ),
+    Bad(
+        "image.manifest_type",
+        "oci.image.index",
+        media_type="application/vnd.oci.image.index.v1+json",
+    ),
+    Bad(
+        "image.no_secrets",
+        "/root/.aws/credentials",
+        dockerfile="COPY train /root/.aws/credentials",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secrets",
+        "/srv/key.pem in layer",
+        dockerfile="RUN echo '-----BEGIN PRIVATE KEY-----' >/srv/key.pem",
+    ),
+    Bad(
+        "image.no_secrets",
+        "/srv/.netrc in layer",
+        dockerfile="RUN echo machine >/srv/.netrc\nRUN rm /srv/.netrc",
+    ),
+    Bad(
+        "image.no_secrets",
+        "AWS_SECRET_ACCESS_KEY",
+        dockerfile="ENV AWS_SECRET_ACCESS_KEY=x",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_package_caches",
+        "2.0 MB in /root/.cache/pip/",
+        dockerfile="RUN mkdir -p /root/.cache/pip && head -c 2000000 /dev/zero >/root/.cache/pip/x",
     ),
     # --- training ---
     Bad(
@@ -271,10 +322,15 @@ BAD = [
     ),
     Bad(
         "serving.expect_continue",
-        "HTTP 417",
+        "before the body: HTTP 417",
+        serve=("    def body(self)", f"{EXPECT}        self.answer(417)\n    def body(self)"),
+    ),
+    Bad(
+        "serving.expect_continue",
+        "HTTP 200",
         serve=(
             "    def body(self)",
-            "    def handle_expect_100(self): self.body(); self.answer(417)\n    def body(self)",
+            f"{EXPECT}        self.headers.replace_header('Content-Length', '0')\n{EXPECT_ON}",
         ),
     ),
     Bad(
@@ -331,6 +387,26 @@ BAD = [
         "not answered",
         serve=("server.server_close()\nsys.exit(0)", "os._exit(0)"),
     ),
+    Bad(
+        "serving.answers_before_it_ends",
+        "not answered",
+        serve=("threading.Thread(target=server.shutdown).start()", "os._exit(0)"),
+    ),
+    Bad(
+        "serving.answers_before_it_ends",
+        "not answered",
+        serve=("daemon_threads = False", "daemon_threads = True"),
+    ),
+    Bad(
+        "serving.writes_only_to_tmp",
+        "/srv/last",
+        serve=(BODY, f"{BODY}        Path('/srv/last').write_bytes(body)\n"),
+    ),
+    Bad(
+        "serving.memory_stays_flat",
+        "requests later",
+        serve=(BODY, f"{BODY}        vars(threading).setdefault('x', []).append(b'x' * 100_000)\n"),
+    ),
     # --- batch ---
     Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
     Bad(
@@ -364,6 +440,34 @@ BAD = [
         "multi_model.unloads_a_model",
         "still there",
         serve=("models.pop(", "models.get("),
+    ),
+    Bad(
+        "multi_model.lists_by_page",
+        "next_page_token=2: HTTP 404",
+        serve=('{"models": listed}', '{"models": listed, "nextPageToken": "2"}'),
+    ),
+    Bad(
+        "multi_model.lists_by_page",
+        "listed 0 times",
+        serve=('{"models": listed}', '{"models": listed[:1]}'),
+    ),
+    Bad(
+        "multi_model.lists_by_page",
+        "still a nextPageToken",
+        serve=(
+            '        name = self.path.removeprefix("/models/")\n        if',
+            FIRST_PAGE_AGAIN,
+        ),
+        dockerfile="""RUN sed -i 's/{"models": listed}/{"models": listed, "nextPageToken": "2"}/' \\
+            /opt/program/serve""",
+    ),
+    Bad(
+        "multi_model.loads_a_model_again",
+        "after DELETE",
+        serve=(
+            '        if asked["model_name"] in models:',
+            ONCE_FOR_ALL,
+        ),
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
     Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),

@@ -8,9 +8,11 @@ import tarfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import PropertyMock, patch
 
 import pytest
 from conformance.check import check
+from conformance.description import Description
 from conformance.run import Given
 from conformance.server import Payload
 
@@ -95,8 +97,12 @@ def find(
     rules: list[Rule],
     limits: Limits = PATIENT,
     hyperparameters: Mapping[str, str] | None = None,
+    media_type: str = Bad.media_type,
 ) -> dict[str, Finding]:
-    """Try some rules on the good image or one that was made of it; return what each finds."""
+    """Try some rules on the good image or one that was made of it; return what each finds.
+
+    No engine makes manifests of every media type: it is told which one it has.
+    """
     given = Given(
         image=image,
         channel=channel,
@@ -105,4 +111,6 @@ def find(
         endless={"epochs": "1000000"},
         limits=limits,
     )
-    return {verdict.rule.key: verdict.finding for verdict in check(given, rules)}
+    kept = PropertyMock(return_value=media_type)
+    with patch.object(Description, "media_type", kept):
+        return {verdict.rule.key: verdict.finding for verdict in check(given, rules)}

@@ -93,6 +93,23 @@ def test_a_run_that_is_stopped_leaves_nothing(good_image: str, channel: Path) ->
 
 
 @pytest.mark.docker
+def test_a_reader_that_has_enough_ends_the_run(good_image: str) -> None:
+    """As `head` does: quietly, and with nothing left in Docker."""
+    command: list[str | Path] = [CHECK, good_image, "--only", "serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert first.startswith(b"ok   image.architecture")
+    assert b"" == said
+    assert 3 == process.returncode
+    assert [] == left_behind(good_image)
+
+
+@pytest.mark.docker
 def test_an_image_that_is_not_there_cannot_be_checked() -> None:
     """Exit code 3, and Docker's own words."""
     done = run("no-such-image:at-all")

@@ -57,7 +57,14 @@ def test_a_bad_image_is_caught_by_its_rule_alone(
     bad: Bad, bad_image: Callable[[Bad], str], channel: Path
 ) -> None:
     """What broke is named, with a cure, and nothing else is."""
-    found = find(bad_image(bad), channel, neighbours(bad.rule), bad.limits, bad.hyperparameters)
+    found = find(
+        bad_image(bad),
+        channel,
+        neighbours(bad.rule),
+        bad.limits,
+        bad.hyperparameters,
+        bad.media_type,
+    )
     broken = {
         key: finding
         for key, finding in found.items()
