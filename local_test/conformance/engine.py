@@ -197,10 +197,13 @@ class Container:
         return [line[2:] for line in lines if line[0] in "AC"]
 
     def memory(self) -> int:
-        """Return the bytes of memory that its processes use, without the cache of files."""
+        """Return the bytes of memory that its processes use, or 0 where the engine has no number.
+
+        The cache of files does not count.
+        """
         said = self.engine.ask("stats", "--no-stream", "--format", "{{.MemUsage}}", self.name)
-        number, unit = re.findall(rb"^([\d.]+)(B|[KMGT]iB)", said)[0]
-        return int(float(number) * 1024 ** _UNITS.index(unit.decode()))
+        used = re.match(r"([\d.]+)(B|[KMGT]iB)", said.decode())
+        return int(float(used[1]) * 1024 ** _UNITS.index(used[2])) if used else 0
 
     def read(self, path: str) -> bytes | None:
         """Return the archive of a file or directory, or None if it is not there."""
