@@ -18,6 +18,8 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
+from simplenet import request_log
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,6 +37,8 @@ _SMALL_BYTES = 64 << 10
 # A client that sends on without being read is reset, and so never sees why it was refused. Its
 # bytes are therefore read and dropped, as far as asynchronous inference's largest body.
 _DRAIN_BYTES = 1 << 30
+
+_STALLED = "The body stopped before its end; expected as many bytes as Content-Length says."
 
 # What PEP 3333 wants that no request changes.
 _ENVIRON: WSGIEnvironment = {
@@ -78,6 +82,7 @@ class Bridge:
             body = await _read(receive, self._max_body_bytes)
             if body is None:
                 status, headers, reply = _stalled()
+                environ[request_log.REASON] = _STALLED
                 self._tell(environ, status, 0, len(reply), 0.0)
             elif len(body) <= _SMALL_BYTES:
                 status, headers, reply = self._ask(environ, body)
@@ -180,8 +185,7 @@ async def _drain(receive: Receive, *, more: bool = True) -> None:
 
 def _stalled() -> Reply:
     """Tell a client, if it is still there, that its body did not come to its end."""
-    sentence = "The body stopped before its end; expected as many bytes as Content-Length says."
-    reply = orjson.dumps({"error": sentence})
+    reply = orjson.dumps({"error": _STALLED})
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(reply)).encode()),

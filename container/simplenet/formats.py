@@ -126,7 +126,8 @@ def media_type(content_type: str | None) -> str | None:
 def negotiate(accept: str | None, own: str) -> str | None:
     """Return the key of `FORMATS` that an Accept header likes best, or None where it likes none.
 
-    `own` is the request's type: the reply has it too where the header leaves a choice.
+    `own` is the request's type: the reply has it too where the header leaves a choice. Parameters,
+    such as a charset, make no difference.
 
     >>> negotiate("application/json;q=0.5, text/csv", "application/x-npy")
     'text/csv'
@@ -134,4 +135,5 @@ def negotiate(accept: str | None, own: str) -> str | None:
     if not accept or not accept.strip():
         return own
     names = [own, *(name for name in FORMATS if name != own)]
-    return parse_accept_header(accept.lower(), MIMEAccept).best_match(names)
+    liked = parse_accept_header(accept.lower(), MIMEAccept)
+    return MIMEAccept([(kind.partition(";")[0], q) for kind, q in liked]).best_match(names)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from flask import Response
 
+    from simplenet.decoding import Features
+    from simplenet.encoding import Scores
     from simplenet.model import SimpleNet
     from simplenet.settings import Settings
 
@@ -30,7 +35,9 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     request_type = formats.media_type(environ.get("CONTENT_TYPE"))
     if request_type is None:
         return refusal(415, _unsupported("Content-Type"))
-    accept = environ.get("HTTP_ACCEPT") or settings.default_accept
+    accept = environ.get("HTTP_ACCEPT", "").strip()
+    if accept in {"", "*/*"}:
+        accept = settings.default_accept
     reply_type = formats.negotiate(accept, request_type)
     if reply_type is None:
         return refusal(406, _unsupported("Accept", accept))
@@ -41,17 +48,18 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
         )
     content = body(environ, settings)
     decoder, encoder = formats.choose(request_type, reply_type, content)
+    score = partial(_score, net)
     try:
         features = decoder.decode(content, net.input_dim)
     except BodyError:
         answer = settings.bad_records == "mark" and formats.answer_each(
-            decoder, encoder, content, net.input_dim, net.score
+            decoder, encoder, content, net.input_dim, score
         )
         if not answer:
             raise
         text, rows = answer
     else:
-        text, rows = encoder.encode(net.score(features)), len(features)
+        text, rows = encoder.encode(score(features)), len(features)
     environ[request_log.ROWS] = rows
     reply = Reply(text, content_type=reply_type)
     # Whoever sends custom attributes gets them back; a header can hold no more than these.
@@ -59,6 +67,19 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     if attributes and re.fullmatch(r"[ -~]{1,1024}", attributes):
         reply.headers[_ATTRIBUTES] = attributes
     return reply
+
+
+def _score(net: SimpleNet, features: Features) -> Scores:
+    """Return the scores: numbers that float32 holds may be too large to be standardised."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = net.score(features)
+    if not math.isfinite(scores.sum()):
+        row = int(np.argmin(np.isfinite(scores))) + 1
+        raise BodyError(
+            f"Row {row} has no score: its numbers are too large for this model. "
+            "Expected such as it was trained on."
+        )
+    return scores
 
 
 def body(environ: WSGIEnvironment, settings: Settings) -> bytes:

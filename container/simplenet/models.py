@@ -58,6 +58,8 @@ def load(directory: Path, name: str) -> SimpleNet:
             f"{error.filename} may not be read by user {os.getuid()}; "
             "expected a directory and a file that any user may read."
         ) from None
+    except OSError as error:  # a name that no file system takes, for one
+        raise ModelError(f"The model cannot be looked for: {error.strerror}.") from None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _FEW_BYTES = 32 << 10
 _MANY_COLUMNS = 1_000
 
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
+_QUOTED = re.compile(rb'(?<![^,\r\n])"([^",\r\n]*)"(?![^,\r\n])')
 _PLAIN = b"0123456789+-.eE,\n"
 _END = b"\r\n\t "
 _ENDS = tuple(bytes([byte]) for byte in _END)
@@ -160,9 +161,12 @@ def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
     """Parse by pandas' C engine, or decline."""
     import pandas as pd  # noqa: PLC0415  # 0.4 s to import, and a small table never needs it
 
-    # True and False are numbers to pandas; no other word gets past it as a finite number. It does
-    # not see a blank line at the end of what it is given.
-    if block.endswith((b"\n", b"\r")) or any(letter in block for letter in b"uUsS"):
+    # True and False are numbers to pandas, and it takes more for a blank than a space; no other
+    # word gets past it as a finite number. It does not see a blank line at the end of what it is
+    # given. A quote that is not around a whole cell it takes for part of the number, or of several.
+    if b'"' in block:
+        block = _QUOTED.sub(rb"\1", block)
+    if block.endswith((b"\n", b"\r")) or any(byte in block for byte in b'uUsS"\v\f'):
         return None
     try:
         with np.errstate(over="ignore"):

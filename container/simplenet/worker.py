@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
 import weakref
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+log = logging.getLogger(__name__)
+
+
 class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     """One client's connection."""
 
@@ -25,18 +30,40 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         """Remember the connection."""
         super().connection_made(transport)
         self.open.add(self)
+        # gunicorn's own begins with the second request: one that sends no first is let go, too.
+        self._arm_keepalive_timer()
 
     def close_if_idle(self) -> None:
         """Close a connection on which no request is under way, as its time-out would."""
         if self._awaiting_request and not self._finishing_calls:
             self._keepalive_timeout()
 
+    def _is_websocket_upgrade(self, request: Any) -> bool:  # noqa: ARG002
+        """Ignore the wish, as RFC 9110 allows (7.8): the application has no such protocol."""
+        return False
+
+    def _feed_callback_parser(self, data: bytes) -> bool:
+        """Parse what has come; a number too long for Python to read is refused like any other."""
+        try:
+            parsed: bool = super()._feed_callback_parser(data)
+        except ValueError:
+            self._send_error_response(400, "a number in its head is too long")
+            self._close_transport()
+            return False
+        return parsed
+
     def _send_error_response(
         self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Refuse what is no request for the application: one sentence in JSON, as it has them."""
+        if self._closed:
+            return  # nobody is there to read it
         found = message.encode(errors="replace").decode()[:200] or HTTPStatus(status).phrase
         sentence = f"The request is not HTTP as this server takes it: {found.rstrip('.')}."
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+            number = uuid.uuid4().hex[:12]
+            log.error("error %s between HTTP and the application: %s", number, found)
+            sentence = f"The server failed; its log says why under error {number}."
         body = orjson.dumps({"error": sentence})
         fields = {
             "Content-Type": "application/json",

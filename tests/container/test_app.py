@@ -68,6 +68,16 @@ def test_accept_chooses_the_type_of_the_reply(client: FlaskClient) -> None:
         ("POST", "/invocations", b"{", {"Content-Type": "application/json"}, 400, "not JSON"),
         ("POST", "/invocations", b"1,2", {"Content-Type": "image/png"}, 415, "is 'image/png'; exp"),
         ("POST", "/invocations", b"1,2", {"Accept": "image/png"}, 406, "Accept is 'image/png'"),
+        ("POST", "/invocations", b"0,0\n3.4e38,-3.4e38\n", {}, 400, "Row 2 has no score"),
+        ("POST", "/invocations", b"3.4e38,-3.4e38\n" * 9, {}, 400, "Row 1 has no score"),
+        (
+            "POST",
+            "/invocations",
+            b"[[1," + b"[" * 300 + b"]" * 300 + b"]]",
+            {"Content-Type": "application/json"},
+            400,
+            "column 2 is lists in lists",
+        ),
         ("GET", "/invocations", b"", {}, 405, "expected GET /ping or POST /invocations"),
         ("GET", "/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/ping/", b"", {}, 404, "expected GET /ping or POST /invocations"),
@@ -245,7 +255,9 @@ def test_a_default_accept_is_the_environment_s(trained: Paths) -> None:
     """SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT decides where the caller does not (H25)."""
     client = create_app(trained, Settings(default_accept="application/json")).test_client()
 
-    assert "application/json" == client.post("/invocations", data="1,2").headers["Content-Type"]
+    for headers in ({}, {"Accept": "*/*"}):
+        reply = client.post("/invocations", data="1,2", headers=headers)
+        assert "application/json" == reply.headers["Content-Type"]
 
 
 def test_a_compressed_body_is_415(client: FlaskClient) -> None:

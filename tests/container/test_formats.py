@@ -265,6 +265,27 @@ def test_a_content_type_is_parsed_and_not_compared(header: str | None, name: str
 
 
 @pytest.mark.parametrize(
+    "header",
+    [
+        "'descr': '<f8', 'shape': (-1, -2)",
+        "'descr': '<f8', 'shape': (True, 2)",
+        "'descr': '<f8', 'shape': (9223372036854775807, 0)",
+        "'descr': '<f8', 'shape': (" + "1, " * 65 + ")",
+        "'descr': (), 'shape': (1, 2)",
+        "'descr': ('<f8',), 'shape': (1, 2)",
+        "'descr': [('a', ())], 'shape': (1, 2)",
+    ],
+)
+def test_an_array_s_header_may_say_anything(header: str) -> None:
+    """It is refused, whatever NumPy would make of it."""
+    text = f"{{'fortran_order': False, {header}, }}\n".encode()
+    head = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    for size in (16, 8, 0):
+        with pytest.raises(BodyError):
+            FORMATS["application/x-npy"].decode(head + bytes(size), 2)
+
+
+@pytest.mark.parametrize(
     ("header", "own", "name"),
     [
         (None, "application/x-npy", "application/x-npy"),
@@ -275,7 +296,8 @@ def test_a_content_type_is_parsed_and_not_compared(header: str | None, name: str
         ("application/json; q=0, */*", "application/json", "text/csv"),
         ("text/*", "application/json", "text/csv"),
         ("APPLICATION/JSON", "text/csv", "application/json"),
-        ("application/jsonlines;verbose=true", "text/csv", None),
+        ("application/jsonlines;verbose=true", "text/csv", "application/jsonlines"),
+        ("text/csv; charset=utf-8; q=0.5, application/json;q=0.1", "image/png", "text/csv"),
         ("image/png", "text/csv", None),
         ("nonsense", "text/csv", None),
     ],

@@ -107,6 +107,20 @@ def test_the_number_of_columns_may_be_known_before() -> None:
         read(b"1," * 1_000_000 + b"1", columns=2)
 
 
+@pytest.mark.parametrize(
+    "last", [b'1,"2"3\n', b'1,2"\n', b"1,2\v\n", b"1,\f2\n", b'1,"2\n"\n', b'"1,2"\n', b'1,""\n']
+)
+def test_a_large_table_is_as_strict_as_a_small_one(last: bytes) -> None:
+    """What one parser refuses, the other does: else a batch would have fewer rows than lines."""
+    with pytest.raises(TableError, match="line 9,?001"):
+        read(b"1,2\n" * 9000 + last)
+
+
+def test_a_large_table_may_have_quotes() -> None:
+    """Around whole cells, as some tools write them."""
+    assert [[1, 2], [3.5, -4]] * 5000 == read(b'"1","2"\r\n3.5,"-4"\r\n' * 5000).tolist()
+
+
 def test_very_many_columns_are_read() -> None:
     """A table that is wide rather than long is read as well."""
     assert (2, 20_000) == read((b"0.25," * 19_999 + b"1\n") * 2).shape
