@@ -6,6 +6,7 @@ import gzip
 import json
 import mmap
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -202,7 +203,8 @@ class _Rows:
 def _anonymous(size: int) -> mmap.mmap:
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)  # the system is asked for it 500 times less often
+        with suppress(OSError):  # a kernel may know none
+            memory.madvise(mmap.MADV_HUGEPAGE)  # the system is asked for it 500 times less often
     return memory
 
 

@@ -78,9 +78,9 @@ class Checkpoints:
         metadata = {
             "format": FORMAT,
             "fingerprint": json.dumps(self.fingerprint),
-            "checksum": str(_checksum(tensors)),
             "history": json.dumps(state.history),
         }
+        metadata["checksum"] = str(_checksum(tensors, metadata))
         path = self.directory / name
         try:
             with replacing(path) as temporary:
@@ -127,7 +127,7 @@ def _read(path: Path, fingerprint: dict[str, Any]) -> Checkpoint:
             f"{path} is of format {metadata.get('format')!r} and is passed over; "
             f"expected {FORMAT!r}."
         )
-    if metadata.get("checksum") != str(_checksum(tensors)):
+    if metadata.pop("checksum", None) != str(_checksum(tensors, metadata)):
         raise CheckpointError(f"{path} is damaged and is passed over: its checksum is wrong.")
     theirs = json.loads(metadata["fingerprint"])
     if fingerprint != {name: theirs.get(name) for name in fingerprint}:
@@ -137,10 +137,10 @@ def _read(path: Path, fingerprint: dict[str, Any]) -> Checkpoint:
     return Checkpoint(path, tensors, json.loads(metadata["history"]))
 
 
-def _checksum(tensors: dict[str, torch.Tensor]) -> int:
-    """Return a number that changes with any bit of the tensors or of their names."""
-    total = 0
-    for name in sorted(tensors):
-        total = zlib.crc32(name.encode(), total)
-        total = zlib.crc32(tensors[name].contiguous().numpy().tobytes(), total)
+def _checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> int:
+    """Return a number that changes with any bit of the tensors, or of what describes them."""
+    total = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(f"{name} {tensor.dtype} {[*tensor.shape]}".encode(), total)
+        total = zlib.crc32(tensor.contiguous().numpy().tobytes(), total)
     return total

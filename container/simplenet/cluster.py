@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from simplenet.stop import Stopped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
@@ -235,19 +237,21 @@ class Cluster:
         while True:
             # The hosts vote meanwhile, so that one which is lost or stopped is not waited for.
             thread.join(_POLL)
-            failed = self.rank + 1 if errors else 0
+            # Only what was told counts: a host that did what the others do not know of would go
+            # another way than they.
+            error = errors[0] if errors else None
+            failed = self.rank + 1 if error else 0
             done, stopped, failures, whose = self.sum(
-                [bool(results), stop.requested, bool(errors), failed]
+                [bool(results), stop.requested, bool(error), failed]
             )
-            if errors:
-                raise errors[0]
+            if error:
+                raise error
             if failures:
                 name = self.hosts[int(whose) - 1] if failures == 1 else "Another host"
                 raise ClusterError(f"{name} failed; its own log and failure file say why.")
             if stopped:
                 stop.requested = True
-            with stop.interrupts():
-                pass
+                raise Stopped
             if done == self.size:
                 return results[0]
 

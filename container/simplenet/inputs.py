@@ -39,7 +39,7 @@ def read(paths: Paths) -> Channels:
     config = paths.input_data_config
     parts = [
         name
-        for name in ("train", "training", "validation", "test")
+        for name in ("train", "training", "validation", "test", "model")
         if channel.is_sharded(config, name)
     ]
     found = (

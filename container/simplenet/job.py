@@ -83,10 +83,12 @@ def train(paths: Paths, stop: Stop) -> None:
     # Agreed, since from here on the hosts must go the same way.
     stopped = bool(cluster.sum([stop.requested])[0])
     if stopped and cluster.first:
-        kept = checkpoints.write(state)
         log.info("SIGTERM: stopped early; the best model so far is kept.")
-        if kept:
-            log.info("checkpoint saved as %s", kept)
+        try:
+            if kept := checkpoints.write(state):
+                log.info("checkpoint saved as %s", kept)
+        except CheckpointError as error:
+            log.warning("%s", error)  # the model can be kept all the same
     if not state.finite():
         raise TrainingError(
             f"The weights are no numbers any more: training diverged. "
@@ -244,7 +246,8 @@ def _final(  # noqa: PLR0913, PLR0917
         return _settle(state)
     speeds = [found["rows_per_second"] for found in state.history if "rows_per_second" in found]
     if cluster.first:
-        final["rows_per_second"] = float(np.median(speeds))
+        if speeds:  # else a restart has trained nothing
+            final["rows_per_second"] = float(np.median(speeds))
         log.info("final: %s", metrics.line(final))
     return final
 

@@ -98,7 +98,7 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Cut a stream into blocks of whole lines, without the blank lines at its end."""
     kept = stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
     while read := stream.read(BLOCK_BYTES):
-        rest = stream.readline()
+        rest = b"".join(_rest_of_line(stream))
         line = rest.removesuffix(b"\n").removesuffix(b"\r")
         block = b"".join((kept, read, line))
         if not block.endswith(_ENDS):
@@ -113,6 +113,14 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
             yield block[: cut - 1].removesuffix(b"\r")
     if last := kept.rstrip(_END):
         yield last
+
+
+def _rest_of_line(stream: BinaryIO) -> Iterator[bytes]:
+    """Read to the end of a line, in parts: within one, SIGTERM is not heard."""
+    while part := stream.readline(BLOCK_BYTES):
+        yield part
+        if part.endswith(b"\n"):
+            return
 
 
 def _parse_ahead(
@@ -166,7 +174,8 @@ def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
     # given. A quote that is not around a whole cell it takes for part of the number, or of several.
     if b'"' in block:
         block = _QUOTED.sub(rb"\1", block)
-    if block.endswith((b"\n", b"\r")) or any(byte in block for byte in b'uUsS"\v\f'):
+    unusual = any(byte in block for byte in b'uUsS"\v\f') or _BYTE_ORDER_MARK in block
+    if unusual or block.endswith((b"\n", b"\r")):
         return None
     try:
         with np.errstate(over="ignore"):

@@ -48,7 +48,8 @@ def _fail(paths: Paths, reason: str) -> int:
     log.error("failed: %s", reason)
     try:
         with replacing(paths.failure) as temporary:
-            temporary.write_text(reason[:_FAILURE_CHARACTERS], encoding="utf-8")
+            text = reason[:_FAILURE_CHARACTERS]
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         log.error("%s could not be written: %s", paths.failure, error)  # noqa: TRY400
     return 1

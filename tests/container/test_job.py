@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import tarfile
@@ -235,6 +237,34 @@ def test_a_stop_during_the_final_evaluation_does_not_wait_for_it(
     assert "validation_loss" in json.loads((split.output_data / "metrics.json").read_text())
 
 
+def test_a_checkpoint_that_cannot_be_written_costs_no_model(
+    split: Paths, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk of checkpoints is named in the log of a job that is stopped."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    caplog.set_level("INFO")
+    stop = Stop()
+
+    class StopAfterAnEpoch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("epoch=1;"):
+                monkeypatch.setattr("simplenet.checkpoint.save_file", full)
+                stop.request()
+
+    handler = StopAfterAnEpoch()
+    logging.getLogger("train").addHandler(handler)
+    try:
+        job.train(split, stop)
+    finally:
+        logging.getLogger("train").removeHandler(handler)
+
+    assert "could not be written: [Errno 28]" in caplog.text
+    assert 2 == SimpleNet.load(split.model_file).input_dim
+
+
 def test_a_stop_before_a_resumed_job_goes_on_leaves_the_best_model_so_far(
     split: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -300,7 +330,7 @@ def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
     assert [split.model_file] == list(split.model.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "pickle"])
+@pytest.mark.parametrize("damage", ["cut", "bit", "history", "names", "empty", "pickle"])
 def test_of_a_damaged_checkpoint_the_one_before_is_used(
     split: Paths, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -311,7 +341,14 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(
     content = bytearray(newest.read_bytes())
     content[-9] ^= 1
     half = newest.read_bytes()[:-100]
-    damaged = {"cut": half, "bit": bytes(content), "empty": b"", "pickle": b"\x80\x04}."}
+    damaged = {
+        "cut": half,
+        "bit": bytes(content),
+        "history": newest.read_bytes().replace(b"train_loss", b"train_lost", 1),
+        "names": newest.read_bytes().replace(b"fingerprint", b"fingerprunt", 1),
+        "empty": b"",
+        "pickle": b"\x80\x04}.",
+    }
     newest.write_bytes(damaged[damage])
     (split.checkpoints / f"{newest.name}.sagemaker-uploaded").touch()
     (split.checkpoints / f".{newest.name}.sagemaker-ignore").write_bytes(b"half a ch")

@@ -108,7 +108,17 @@ def test_the_number_of_columns_may_be_known_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "last", [b'1,"2"3\n', b'1,2"\n', b"1,2\v\n", b"1,\f2\n", b'1,"2\n"\n', b'"1,2"\n', b'1,""\n']
+    "last",
+    [
+        b'1,"2"3\n',
+        b'1,2"\n',
+        b"1,2\v\n",
+        b"1,\f2\n",
+        b'1,"2\n"\n',
+        b'"1,2"\n',
+        b'1,""\n',
+        b"\xef\xbb\xbf1,2\n",
+    ],
 )
 def test_a_large_table_is_as_strict_as_a_small_one(last: bytes) -> None:
     """What one parser refuses, the other does: else a batch would have fewer rows than lines."""
