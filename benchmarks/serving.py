@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
-import re
 import shutil
 import socket
 import statistics
@@ -24,8 +23,7 @@ import sys
 import tempfile
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,184 +36,21 @@ from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
 from benchmarks.report import HEAD, Row
+from benchmarks.server import Load, Server, read_off, serving, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CONTAINER = Path(__file__).parents[1] / "container"
 IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
 WORKER = "simplenet.worker.Worker"
 ROUNDS = 9
 STALLED = 64
-
-APPS = """
-import io
-from flask import Flask, Response, request
-
-def bare():
-    app = Flask(__name__)
-
-    @app.get("/ping")
-    def ping():
-        return Response()
-
-    @app.post("/invocations")
-    def invocations():
-        return Response("0.5\\n", content_type="text/csv")
-
-    return app
-
-def bare_bridge():
-    from simplenet.bridge import Bridge
-    return Bridge(bare().wsgi_app, 100 << 20, 4)
-
-def sample():
-    # What AWS's scikit sample does with a body, with this model in the place of its own.
-    import pandas as pd
-    from simplenet.model import SimpleNet
-    from simplenet.paths import Paths
-    net = SimpleNet.load(Paths.from_environment().model_file)
-    app = Flask(__name__)
-
-    @app.get("/ping")
-    def ping():
-        return Response(response="\\n", status=200, mimetype="application/json")
-
-    @app.post("/invocations")
-    def invocations():
-        if request.content_type != "text/csv":
-            return Response(response="This predictor only supports CSV data", status=415)
-        data = pd.read_csv(io.StringIO(request.data.decode("utf-8")), header=None)
-        out = io.StringIO()
-        pd.DataFrame({"results": net.score(data.to_numpy("float32"))}).to_csv(
-            out, header=False, index=False
-        )
-        return Response(response=out.getvalue(), status=200, mimetype="text/csv")
-
-    return app
-"""
 
 LUA = """
 wrk.method = "POST"
 wrk.body = "0.5,0.25"
 wrk.headers["Content-Type"] = "text/csv"
 """
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a server did under load."""
-
-    per_second: float
-    p99_ms: float
-    cpu_us: float
-
-    @classmethod
-    def median(cls, loads: list[Load]) -> Load:
-        """Return the median of each figure."""
-        return cls(
-            statistics.median(each.per_second for each in loads),
-            statistics.median(each.p99_ms for each in loads),
-            statistics.median(each.cpu_us for each in loads),
-        )
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running gunicorn."""
-
-    address: tuple[str, int]
-    master: int
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://{self.address[0]}:{self.address[1]}"
-
-    def workers(self) -> list[int]:
-        """Return the workers' process ids."""
-        path = Path(f"/proc/{self.master}/task/{self.master}/children")
-        return [*map(int, path.read_text("ascii").split())]
-
-    def cpu_seconds(self) -> float:
-        """Return the time that all workers' threads have run."""
-        paths = [
-            path
-            for worker in self.workers()
-            for path in Path(f"/proc/{worker}/task").glob("*/schedstat")
-        ]
-        return sum(int(path.read_text("ascii").split()[0]) for path in paths) / 1e9
-
-    def load(self, connections: int, script: Path) -> Load:
-        """Send one-row requests for a second."""
-        before = self.cpu_seconds()
-        command = ["wrk", "-t1", f"-c{connections}", "-d1s", "--latency", "-s", str(script)]
-        done = subprocess.run(
-            [*command, f"{self.url}/invocations"], check=True, capture_output=True, text=True
-        ).stdout
-        cpu = self.cpu_seconds() - before
-        if "Non-2xx" in done:
-            sys.exit(f"requests failed:\n{done}")
-        number, unit = re.findall(r"99%\s+([\d.]+)(us|ms|s)", done)[0]
-        return Load(
-            float(_found(r"Requests/sec:\s+([\d.]+)", done)),
-            float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit],
-            cpu / int(_found(r"(\d+) requests in", done)) * 1e6,
-        )
-
-    def answers(self) -> bool:
-        """Say whether `/ping` is answered within SageMaker's 2 s."""
-        try:
-            return requests.get(f"{self.url}/ping", timeout=2).ok
-        except requests.RequestException:
-            return False
-
-
-@contextmanager
-def serving(home: Path, kind: str, app: str, workers: int = 1) -> Iterator[Server]:
-    """Run gunicorn over the model in `home`."""
-    (home / "apps.py").write_text(APPS, encoding="utf-8")
-    if not Paths(home).model_file.exists():
-        SimpleNet(2).save(Paths(home).model_file)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = free.getsockname()
-    command = [sys.executable, "-m", "gunicorn", "--config", str(CONTAINER / "gunicorn.conf.py")]
-    command += ["--workers", str(workers), "--bind", f"127.0.0.1:{address[1]}"]
-    environment = os.environ | {
-        "SAGEMAKER_BASE_DIR": str(home),
-        "PYTHONPATH": f"{CONTAINER}:{home}",
-    }
-    with (
-        (home / f"log.{address[1]}").open("wb") as log,
-        subprocess.Popen(
-            [*command, "--worker-class", kind, app],
-            env=environment,
-            cwd=home,
-            stdout=log,
-            stderr=log,
-        ) as process,
-    ):
-        try:
-            server = Server(address, process.pid)
-            _wait(server.answers, f"{app} under {kind}")
-            yield server
-        finally:
-            process.terminate()
-
-
-def _wait(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        if time.monotonic() > deadline:
-            sys.exit(f"{what} does not answer")
-        time.sleep(0.01)
-
-
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    if match is None:
-        sys.exit(f"there is no {pattern} in:\n{text}")
-    return match[1]
 
 
 def _script(home: Path) -> Path:
@@ -231,8 +66,8 @@ def rows(home: Path) -> Iterator[Row]:
     script = _script(home)
     with (
         serving(home, WORKER, "simplenet.app:serve()") as ours,
-        serving(home, WORKER, "apps:bare_bridge()") as bare,
-        serving(home, _sample_kind(), "apps:sample()") as sample,
+        serving(home, WORKER, "benchmarks.peers:bare_bridge()") as bare,
+        serving(home, _sample_kind(), "benchmarks.peers:sample()") as sample,
     ):
         for connections in (1, 16, 64):
             rounds = [
@@ -334,7 +169,7 @@ def memory(home: Path) -> Iterator[Row]:
 
 def _pss_mib(pid: int) -> float:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
-    return int(_found(r"(?m)^Pss:\s+(\d+)", text)) / 1024
+    return int(read_off(r"(?m)^Pss:\s+(\d+)", text)) / 1024
 
 
 def start(home: Path) -> Iterator[Row]:
@@ -348,7 +183,7 @@ def start(home: Path) -> Iterator[Row]:
     def serve(name: str) -> None:
         _docker("run", "--detach", "--name", name, *mount, IMAGE, "serve")
         port = int(_docker("port", name, "8080").rpartition(":")[2])
-        _wait(Server(("127.0.0.1", port), 0).answers, "the container")
+        wait(Server(("127.0.0.1", port), 0).answers, "the container")
 
     def imports(name: str) -> None:
         _docker("run", "--name", name, IMAGE, "python", "-c", "import torch, flask, pandas")
@@ -380,9 +215,13 @@ def _docker(*arguments: str) -> str:
 def kinds(home: Path) -> Iterator[Row]:
     """Gunicorn's kinds of workers with the bare app, against the event loop and its bridge."""
     script = _script(home)
-    found = [(WORKER, "apps:bare_bridge()"), ("sync", "apps:bare()"), ("gthread", "apps:bare()")]
+    found = [
+        (WORKER, "benchmarks.peers:bare_bridge()"),
+        ("sync", "benchmarks.peers:bare()"),
+        ("gthread", "benchmarks.peers:bare()"),
+    ]
     if importlib.util.find_spec("gevent"):
-        found.append(("gevent", "apps:bare()"))
+        found.append(("gevent", "benchmarks.peers:bare()"))
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(home, kind, app)) for kind, app in found]
         rounds = [[server.load(16, script) for server in servers] for _ in range(ROUNDS)]

@@ -145,7 +145,7 @@ def _load_npy(body: bytes, columns: int) -> NDArray[Any]:
         read_header = _NPY_HEADERS[numpy_format.read_magic(stream)]
         shape, fortran, dtype = read_header(stream)
     # Of a header that is none NumPy raises whatever its evaluation comes upon.
-    except (Exception, RecursionError):  # noqa: BLE001
+    except Exception:  # noqa: BLE001
         raise BodyError(
             "The body is not in NumPy's .npy format; "
             "expected what numpy.save(file, array, allow_pickle=False) writes."

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tarfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from simplenet.stop import Stop, Stopped
 from sklearn.metrics import roc_auc_score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from simplenet.paths import Paths
@@ -199,6 +200,23 @@ def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     assert same(whole, weights(split))
 
 
+@contextmanager
+def at_line(start: str, act: Callable[[], None]) -> Iterator[None]:
+    """Act as soon as the job logs a line that begins so."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith(start):
+                act()
+
+    handler = Handler()
+    logging.getLogger("train").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("train").removeHandler(handler)
+
+
 def test_a_stop_before_training_leaves_everything_as_it_was(
     split: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,18 +236,8 @@ def test_a_stop_during_the_final_evaluation_does_not_wait_for_it(
     """The model is saved by then; its metrics are those of its epoch (T8)."""
     caplog.set_level("INFO")
     stop = Stop()
-
-    class StopWhenSaved(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith("model saved as"):
-                stop.request()
-
-    handler = StopWhenSaved()
-    logging.getLogger("train").addHandler(handler)
-    try:
+    with at_line("model saved as", stop.request):
         job.train(split, stop)
-    finally:
-        logging.getLogger("train").removeHandler(handler)
 
     assert "SIGTERM: stopped while the model, which is complete, was evaluated." in caplog.text
     assert "final:" not in caplog.text
@@ -248,18 +256,12 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_model(
     caplog.set_level("INFO")
     stop = Stop()
 
-    class StopAfterAnEpoch(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith("epoch=1;"):
-                monkeypatch.setattr("simplenet.checkpoint.save_file", full)
-                stop.request()
+    def fill_and_stop() -> None:
+        monkeypatch.setattr("simplenet.checkpoint.save_file", full)
+        stop.request()
 
-    handler = StopAfterAnEpoch()
-    logging.getLogger("train").addHandler(handler)
-    try:
+    with at_line("epoch=1;", fill_and_stop):
         job.train(split, stop)
-    finally:
-        logging.getLogger("train").removeHandler(handler)
 
     assert "could not be written: [Errno 28]" in caplog.text
     assert 2 == SimpleNet.load(split.model_file).input_dim

@@ -1,0 +1,54 @@
+"""What the server is measured against: the least that could be called one, and AWS's sample."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+from flask import Flask, Response, request
+from simplenet.bridge import Bridge
+from simplenet.model import SimpleNet
+from simplenet.paths import Paths
+
+
+def bare() -> Flask:
+    """Return an application that reads no body and answers a constant."""
+    app = Flask(__name__)
+
+    @app.get("/ping")
+    def ping() -> Response:
+        return Response()
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        return Response("0.5\n", content_type="text/csv")
+
+    return app
+
+
+def bare_bridge() -> Bridge:
+    """Return the same, as our worker takes it."""
+    return Bridge(bare().wsgi_app, 100 << 20, 4)
+
+
+def sample() -> Flask:
+    """Return what AWS's scikit sample does with a body, with this model in the place of its own."""
+    net = SimpleNet.load(Paths.from_environment().model_file)
+    app = Flask(__name__)
+
+    @app.get("/ping")
+    def ping() -> Response:
+        return Response(response="\n", status=200, mimetype="application/json")
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        if request.content_type != "text/csv":
+            return Response(response="This predictor only supports CSV data", status=415)
+        data = pd.read_csv(io.StringIO(request.data.decode("utf-8")), header=None)
+        out = io.StringIO()
+        pd.DataFrame({"results": net.score(data.to_numpy("float32"))}).to_csv(
+            out, header=False, index=False
+        )
+        return Response(response=out.getvalue(), status=200, mimetype="text/csv")
+
+    return app
