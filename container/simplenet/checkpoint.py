@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from simplenet.atomic import replacing
+from simplenet.atomic import IGNORED, replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,12 +86,15 @@ class Checkpoints:
             with replacing(path) as temporary:
                 save_file(tensors, temporary, metadata)
             self._own = [*(own for own in self._own if own != path), path]
-            for old in self._own[:-_KEPT]:
+            # What a kill left half written: its step may not be written again.
+            halves = self.directory.glob(f".checkpoint-*{IGNORED}")
+            for old in [*self._own[:-_KEPT], *halves]:
                 old.unlink(missing_ok=True)
             del self._own[:-_KEPT]
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path} could not be written: {error}.") from None
-        self._written = time.monotonic()
+        finally:
+            self._written = time.monotonic()  # also of one that failed: not each step tries again
         return path
 
     def newest(self) -> Checkpoint | None:

@@ -68,6 +68,8 @@ class Cluster:
         """Read `resourceconfig.json`; without one there is one host."""
         try:
             found = json.loads(path.read_bytes())
+            if not isinstance(found["hosts"], list):
+                raise TypeError  # noqa: TRY301  # a string is a sequence too, of letters
             hosts = tuple(found["hosts"])
             rank = hosts.index(found["current_host"])
         except FileNotFoundError:
@@ -102,12 +104,13 @@ class Cluster:
             return
         from torch import distributed  # noqa: PLC0415  # time that one host need not spend
 
-        _wait_for_names(self.hosts, wait)
+        limit = time.monotonic() + wait
+        _wait_for_names(self.hosts, wait, limit)
         # gloo and nccl take their interface from the environment only.
         if self.interface is not None and self.interface in dict(socket.if_nameindex()).values():
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = self.interface
         if not self.first:
-            _wait_for_port(self.hosts[0], wait)
+            _wait_for_port(self.hosts[0], wait, limit)
         silence = timedelta(seconds=SILENCE)
         try:
             store = distributed.TCPStore(  # type: ignore[attr-defined]  # not in its __all__
@@ -121,7 +124,6 @@ class Cluster:
             # Python asks again and again, since a wait inside of the store would not hear SIGTERM.
             store.add("here", 1)
             store.set(f"here-{self.rank}", "yes")
-            limit = time.monotonic() + wait
             while store.add("here", 0) < self.size:
                 if time.monotonic() > limit:
                     missing = [
@@ -269,9 +271,8 @@ class Cluster:
         )
 
 
-def _wait_for_names(hosts: Iterable[str], wait: float) -> None:
+def _wait_for_names(hosts: Iterable[str], wait: float, limit: float) -> None:
     """Wait until all names resolve: SageMaker's DNS may come later than its containers."""
-    limit = time.monotonic() + wait
     missing = [host for host in hosts if not _address(host)]
     if missing:
         log.info("waiting up to %g s for the names of %s", wait, ", ".join(missing))
@@ -282,12 +283,12 @@ def _wait_for_names(hosts: Iterable[str], wait: float) -> None:
         missing = [host for host in missing if not _address(host)]
 
 
-def _wait_for_port(host: str, wait: float) -> None:
+def _wait_for_port(host: str, wait: float, limit: float) -> None:
     """Wait until the first host listens."""
-    limit = time.monotonic() + wait
     while True:
+        left = limit - time.monotonic()
         try:
-            with socket.create_connection((host, PORT), timeout=SILENCE):
+            with socket.create_connection((host, PORT), timeout=max(_POLL, left)):
                 return
         except OSError:
             if time.monotonic() > limit:

@@ -32,18 +32,28 @@ if TYPE_CHECKING:
 # a batch of any size fits the memory.
 _UNITS_AT_A_TIME = 1 << 20
 
+# Standard deviations. Products of weights with larger numbers overflow float32, and infinities of
+# both signs add up to no number.
+_REACH = 1e30
+
 
 class TrainingError(ValueError):
     """A job that cannot go on; the message goes to the user as it is."""
 
 
-def prepare(data: Channel, settings: Hyperparameters, cluster: Cluster | None = None) -> SimpleNet:
+def prepare(
+    data: Channel,
+    settings: Hyperparameters,
+    cluster: Cluster | None = None,
+    stop: Stop | None = None,
+) -> SimpleNet:
     """Return a new network for the data: its scale learnt, its weights drawn from the seed.
 
     Raises:
         TrainingError: if the data has one class only, or not as many features as was said.
+        Stopped: as soon as one of the hosts is asked to stop.
     """
-    cluster = cluster or Cluster()
+    cluster, stop = cluster or Cluster(), stop or Stop()
     input_dim = data.features.shape[1]
     if settings.input_dim not in (None, input_dim):
         raise TrainingError(
@@ -60,8 +70,31 @@ def prepare(data: Channel, settings: Hyperparameters, cluster: Cluster | None = 
         )
     net = SimpleNet(input_dim, settings.hidden_dim, settings.output_dim)
     net.draw_weights(torch.Generator().manual_seed(settings.seed))
-    net.learn_scale(mine[:, 1:], cluster.sum)
+    net.learn_scale(mine[:, 1:], lambda work: cluster.sum(cluster.together(work, stop)))
     return net
+
+
+def check_reach(net: SimpleNet, data: Channel) -> None:
+    """Refuse rows so far from those that the scale was learnt from that no score is a number.
+
+    Raises:
+        TrainingError: for the column that reaches furthest, with its first such row.
+    """
+    if not len(data.rows):
+        return
+    ends = np.stack([data.features.min(axis=0), data.features.max(axis=0)])
+    mean, scale = net.mean.cpu().numpy(), net.scale.cpu().numpy()
+    reach = np.abs((ends.astype(np.float64) - mean) / scale)
+    end, column = np.unravel_index(reach.argmax(), reach.shape)
+    if reach[end, column] > _REACH:
+        value = ends[end, column]
+        row = int(np.argmax(data.features[:, column] == value))
+        raise TrainingError(
+            f"Row {row + 1:,} of channel {data.name!r}, column {column + 2} is {value:g}, which is "
+            f"{reach[end, column]:.0e} standard deviations from the mean of what was trained on; "
+            f"expected at most {_REACH:.0e}, beyond which float32 does not hold what the network "
+            "computes of it. Correct that cell or drop the row."
+        )
 
 
 def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a job's
@@ -89,16 +122,19 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
     while state.epoch < settings.epochs and not _out_of_patience(state, settings):
         began, first_step = time.perf_counter(), state.step
         with threads.limited(settings.batch_size * settings.hidden_dim):
-            order = batches.order(settings.seed, state.epoch).to(cluster.device)
+            try:
+                drawn = cluster.together(lambda: batches.order(settings.seed, state.epoch), stop)
+            except Stopped:
+                return
+            order = drawn.to(cluster.device)
             for step in range(state.step, len(batches)):
                 first, last, size = batches.share(step)
                 lr = settings.lr * _cosine(state.epoch + step / len(batches), settings.epochs)
                 picked = order[first:last]
-                stopped = _advance(state, rows, picked, size, lr, settings, cluster, stop)
-                state.step += 1
-                if stopped:
+                if not _advance(state, rows, picked, size, lr, settings, cluster, stop):
                     stop.requested = True
                     return
+                state.step += 1
                 after_step()
         seconds = time.perf_counter() - began
         worth = {}
@@ -132,11 +168,11 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
 ) -> bool:
     """Take one step of AdamW on a batch of `size`, of which this host has the rows `picked`.
 
-    Returns whether a host is to stop.
+    Returns whether it was taken: not if a host is to stop, which leaves all as it was before.
     """
-    stopped = stop.requested
     sums: list[torch.Tensor] = []
-    for part in torch.split(picked, max(1, _UNITS_AT_A_TIME // settings.hidden_dim)):
+    units = max(settings.hidden_dim, state.net.input_dim)
+    for part in torch.split(picked, max(1, _UNITS_AT_A_TIME // units)):
         batch = rows.index_select(0, part)
         labels = batch[:, 0]
         logits = state.net.logits(state.net.standardise(batch[:, 1:]))
@@ -149,6 +185,9 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
         correct = ((logits > 0) == labels).sum()
         found = [*torch.autograd.grad(loss, state.weights), loss.detach(), correct]
         sums = [*map(torch.add, sums, found)] if sums else found
+        stopped = stop.requested
+        if stopped:
+            break  # a batch may be large
     if cluster.size > 1:
         # One message a step: the gradients, the sums of the metrics, and whether to stop.
         told = [*sums, loss.new_tensor(float(stopped))]
@@ -156,6 +195,8 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
         *parts, stops = torch.split(message, [part.numel() for part in told])
         sums = [part.view_as(old).to(old.dtype) for part, old in zip(parts, sums, strict=True)]
         stopped = bool(stops)
+    if stopped:
+        return False
     *gradients, loss, correct = sums
     with torch.no_grad():
         adamw(
@@ -176,7 +217,7 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
         )
         state.loss_sum.add_(loss, alpha=size)
         state.correct += correct
-    return stopped
+    return True
 
 
 def _finish_epoch(state: State, rows: int, settings: Hyperparameters) -> Found:

@@ -14,6 +14,7 @@ from simplenet.channel import Channel, ChannelError
 if TYPE_CHECKING:
     from simplenet.cluster import Cluster
     from simplenet.paths import Paths
+    from simplenet.stop import Stop
 
 log = logging.getLogger("train")
 
@@ -69,7 +70,7 @@ def read(paths: Paths) -> Channels:
     return Channels(read_one(found.name), read_if_there("validation"), read_if_there("test"))
 
 
-def agree(channels: Channels, cluster: Cluster) -> Channels:
+def agree(channels: Channels, cluster: Cluster, stop: Stop) -> Channels:
     """Check that the channels fit together on all hosts, so that all do the same with them."""
     columns = max(cluster.each(channels.train.rows.shape[1]))
 
@@ -87,8 +88,10 @@ def agree(channels: Channels, cluster: Cluster) -> Channels:
         counts = cluster.each(len(data.rows))
         if not any(counts):
             raise ChannelError(f"Channel {name!r} holds no rows on any host.")
-        # The SDK's local mode does not say that a channel is sharded.
+        # The SDK's local mode does not say that a channel is sharded: rows that differ are.
         sharded = any(cluster.each(data.sharded)) or len(set(counts)) > 1
+        if not sharded and cluster.size > 1:
+            sharded = len(set(cluster.each(cluster.together(data.checksum, stop)))) > 1
         rows = data.rows if data.rows.size else np.empty((0, columns), dtype=np.float32)
         return replace(data, rows=rows, sharded=sharded)
 

@@ -8,6 +8,7 @@ import logging
 import platform
 import zlib
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from simplenet.atomic import replacing
 from simplenet.channel import ChannelError
 from simplenet.checkpoint import CheckpointError, Checkpoints
 from simplenet.cluster import Cluster, ClusterError
-from simplenet.fitting import TrainingError, fit, prepare
+from simplenet.fitting import TrainingError, check_reach, fit, prepare
 from simplenet.hyperparameters import HyperparameterError, Hyperparameters
 from simplenet.model import ModelError, SimpleNet
 from simplenet.state import State
@@ -26,8 +27,6 @@ from simplenet.stop import Stop, Stopped
 from simplenet.table import TableError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from simplenet.inputs import Channels
     from simplenet.paths import Paths
 
@@ -40,7 +39,6 @@ REFUSALS = (
     TableError,
     TrainingError,
     ModelError,
-    CheckpointError,
     ClusterError,
 )
 
@@ -74,28 +72,25 @@ def train(paths: Paths, stop: Stop) -> None:
         with stop.interrupts():
             cluster.connect(settings.wait_seconds)
         data = cluster.together(lambda: inputs.read(paths), stop)
-        data = inputs.agree(data, cluster)
-        state, checkpoints = _begin(paths, data, settings, cluster)
+        data = inputs.agree(data, cluster, stop)
+        state, checkpoints = _begin(paths, data, settings, cluster, stop)
     except Stopped:
         _keep_what_was_learnt(paths, settings, cluster)
         return
     _fit(state, data, settings, cluster, stop, checkpoints)
     # Agreed, since from here on the hosts must go the same way.
     stopped = bool(cluster.sum([stop.requested])[0])
-    if stopped and cluster.first:
-        log.info("SIGTERM: stopped early; the best model so far is kept.")
-        try:
-            if kept := checkpoints.write(state):
-                log.info("checkpoint saved as %s", kept)
-        except CheckpointError as error:
-            log.warning("%s", error)  # the model can be kept all the same
+    if stopped:
+        _write(checkpoints, state)
+    net = state.result()
     if not state.finite():
         raise TrainingError(
             f"The weights are no numbers any more: training diverged. "
             f"Use a lower lr than {settings.lr:g}."
         )
-    net = state.result()
     if cluster.first:
+        if stopped:
+            log.info("SIGTERM: stopped early; the best model so far is kept.")
         _save(net, paths)
     final = _settle(state) if stopped else _final(net, state, data, settings, cluster, stop)
     if cluster.first:
@@ -114,19 +109,21 @@ def _read_settings(paths: Paths) -> Hyperparameters:
 
 
 def _begin(
-    paths: Paths, data: Channels, settings: Hyperparameters, cluster: Cluster
+    paths: Paths, data: Channels, settings: Hyperparameters, cluster: Cluster, stop: Stop
 ) -> tuple[State, Checkpoints]:
     """Return the state to train from: a checkpoint's, an earlier model's, or a new one."""
-    net = prepare(data.train, settings, cluster)
+    net = prepare(data.train, settings, cluster, stop)
     if (paths.channels / "model").is_dir():
         net.load_state_dict(previous.load(paths.channels / "model", net).state_dict())
         log.info("channel model: training goes on from the model in it")
+    for channel in data.given().values():
+        cluster.together(partial(check_reach, net, channel), stop)
     state = State(net.to(cluster.device))
     directory = paths.checkpoints if paths.checkpoints.is_dir() else None
     wanted = any(cluster.each(directory is not None))
     checkpoints = Checkpoints(
         directory if cluster.first else None,
-        _kind(settings, cluster) | (_origin(data, cluster, net) if wanted else {}),
+        _kind(settings, cluster) | (_origin(data, cluster, net, stop) if wanted else {}),
         settings.checkpoint_seconds,
         settings.checkpoint_epochs,
     )
@@ -151,18 +148,24 @@ def _kind(settings: Hyperparameters, cluster: Cluster) -> dict[str, Any]:
     return {"settings": knobs, "hosts": cluster.size}
 
 
-def _origin(data: Channels, cluster: Cluster, net: SimpleNet) -> dict[str, Any]:
+def _origin(data: Channels, cluster: Cluster, net: SimpleNet, stop: Stop) -> dict[str, Any]:
     """Return the rest of it: the rows, and the weights that training starts with."""
-    rows = [cluster.each(_checksum(channel.rows)) for channel in data.given().values()]
+    rows = [
+        cluster.each(cluster.together(channel.checksum, stop)) for channel in data.given().values()
+    ]
     start = zlib.crc32(
         b"".join(tensor.cpu().numpy().tobytes() for tensor in net.state_dict().values())
     )
     return {"rows": rows, "start": start}
 
 
-def _checksum(rows: NDArray[np.float32]) -> int:
-    """Return a number that changes with any bit of the rows; there may be none."""
-    return zlib.crc32(rows.data.cast("B")) if rows.size else 0
+def _write(checkpoints: Checkpoints, state: State) -> None:
+    """Write a checkpoint; one that fails costs what a restart could save, and no model."""
+    try:
+        if path := checkpoints.write(state):
+            log.info("checkpoint saved as %s", path)
+    except CheckpointError as error:
+        log.warning("%s The job goes on without it.", error)
 
 
 def _fit(  # noqa: PLR0913, PLR0917
@@ -176,8 +179,8 @@ def _fit(  # noqa: PLR0913, PLR0917
     """Train, logging each epoch and writing checkpoints when they are due."""
 
     def after_step() -> None:
-        if checkpoints.due(state) and (path := checkpoints.write(state)):
-            log.info("checkpoint saved as %s", path)
+        if checkpoints.due(state):
+            _write(checkpoints, state)
 
     epochs = fit(
         state,

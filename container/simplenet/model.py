@@ -38,6 +38,11 @@ class ModelError(ValueError):
     """A model that cannot be loaded; the message says what was found and what to do."""
 
 
+def _here(work: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return what the work finds, where there is but one host."""
+    return work()
+
+
 class SimpleNet(nn.Module):
     """A binary classifier with one hidden layer.
 
@@ -75,21 +80,25 @@ class SimpleNet(nn.Module):
     def learn_scale(
         self,
         features: NDArray[np.float32],
-        total: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.array,
+        total: Callable[[Callable[[], NDArray[np.float64]]], NDArray[np.float64]] = _here,
     ) -> None:
         """Take mean and standard deviation from the training features: (rows, input_dim).
 
-        Where the rows lie on several hosts, `total` adds up what each of them has.
+        Where the rows lie on several hosts, `total` adds up what the given work finds on each.
         """
         # In float64 and in parts: a sum of many float32 drifts, and a copy of all would be large.
         parts = [
             features[first : first + _SCALE_ROWS] for first in range(0, len(features), _SCALE_ROWS)
         ]
         nothing = np.zeros(self.input_dim)
-        rows = total(np.array([float(len(features))]))
-        mean = total(sum((part.sum(axis=0, dtype=np.float64) for part in parts), nothing)) / rows
+        rows = total(lambda: np.array([float(len(features))]))
+        mean = (
+            total(lambda: sum((part.sum(axis=0, dtype=np.float64) for part in parts), nothing))
+            / rows
+        )
         variance = (
-            total(sum((np.square(part - mean).sum(axis=0) for part in parts), nothing)) / rows
+            total(lambda: sum((np.square(part - mean).sum(axis=0) for part in parts), nothing))
+            / rows
         )
         # A constant column says nothing, and must not be divided by zero.
         scale = np.sqrt(variance).astype(np.float32)

@@ -96,22 +96,25 @@ def write(scores: NDArray[np.float32]) -> bytes:
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Cut a stream into blocks of whole lines, without the blank lines at its end."""
-    kept = stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
+    kept = [stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)]
     while read := stream.read(BLOCK_BYTES):
         rest = b"".join(_rest_of_line(stream))
+        if not (read.strip(_END) or rest.strip(_END)):
+            kept += [read, rest]
+            continue
         line = rest.removesuffix(b"\n").removesuffix(b"\r")
-        block = b"".join((kept, read, line))
+        block = b"".join((*kept, read, line))
+        kept = []
         if not block.endswith(_ENDS):
-            kept = b""
             yield block
             continue
         # The last line that has anything in it is kept back: whether the blank lines after it end
         # the stream is not known yet.
         cut = block.rfind(b"\n", 0, len(block.rstrip(_END))) + 1
-        kept = block[cut:] + rest[len(line) :]
+        kept = [block[cut:], rest[len(line) :]]
         if cut:
             yield block[: cut - 1].removesuffix(b"\r")
-    if last := kept.rstrip(_END):
+    if last := b"".join(kept).rstrip(_END):
         yield last
 
 

@@ -5,7 +5,9 @@ Nothing heavy is imported up here, for SIGTERM must be heard from the first mome
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 import sys
 
 from simplenet.atomic import replacing
@@ -17,6 +19,9 @@ log = logging.getLogger("train")
 # The first 1,024 characters of the failure file become the job's FailureReason.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
 _FAILURE_CHARACTERS = 1024
+
+# As its allocators for the CPU and for CUDA say it.
+_TORCH_MEMORY = re.compile(r"can't allocate memory|CUDA out of memory")
 
 
 def main() -> int:
@@ -33,14 +38,25 @@ def main() -> int:
         job.train(paths, stop)
     except job.REFUSALS as error:
         return _fail(paths, str(error))
-    except OSError as error:
-        return _fail(paths, f"{error.filename or paths.root}: {error.strerror or error}.")
-    except MemoryError:
-        return _fail(paths, "The memory is not enough for the data; use a larger instance type.")
     except Exception as error:
+        if _memory_is_full(error):
+            return _fail(
+                paths, "The memory is not enough for the data; use a larger instance type."
+            )
+        if isinstance(error, OSError):
+            return _fail(paths, f"{error.filename or paths.root}: {error.strerror or error}.")
         log.exception("The job failed by a fault of the program itself.")
         return _fail(paths, f"{type(error).__name__}: {error} (the log has the traceback).")
     return 0
+
+
+def _memory_is_full(error: Exception) -> bool:
+    """Return whether Python, the system or torch found no memory; torch has no type for it."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and _TORCH_MEMORY.search(str(error)) is not None)
+    )
 
 
 def _fail(paths: Paths, reason: str) -> int:

@@ -177,8 +177,9 @@ class StopAfter(Stop):
             self._looks = 0
 
 
-# The first epoch's rows are looked at 29 times, its validation 34 to 37.
-@pytest.mark.parametrize("looks", [10, 34, 36, 60, 100, 200])
+# From the 23rd on the first epoch's rows are shuffled, from the 25th its steps taken, from the 54th
+# on it is validated.
+@pytest.mark.parametrize("looks", [22, 35, 52, 54, 56, 80, 120, 220])
 def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     split: Paths, looks: int, caplog: pytest.LogCaptureFixture
 ) -> None:
