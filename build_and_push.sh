@@ -140,10 +140,11 @@ ask_registry() {
 
 # Prints the string that a JSON object on stdin has under a key of its own, and not of an object
 # within: strings are every second piece between quotes once escapes are gone.
+# It reads to the end: sed, left with nobody to write to, would end the script.
 # usage: json_string KEY
 json_string() {
   sed 's/\\\\//g; s/\\"//g' | awk -v RS='"' -v key="$1" '
-    NR % 2 == 0 && found {print; exit}
+    NR % 2 == 0 && found {if (!printed++) print; found = 0; next}
     NR % 2 == 0 {named = depth == 1 && before !~ /:[[:space:]]*$/ && $0 == key; next}
     {before = $0; found = named && /^[[:space:]]*:[[:space:]]*$/}
     {depth += gsub(/[{[]/, "") - gsub(/[]}]/, "")}'
