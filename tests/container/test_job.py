@@ -150,12 +150,13 @@ def test_what_sagemaker_adds_to_its_files_does_not_matter(
     assert 0 == train(epochs=1)
 
 
-def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths) -> None:
+@pytest.mark.parametrize("channel", ["train", "validation", "test", "model"])
+def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths, channel: str) -> None:
     """With the cure, before anything waits for a pipe (T28)."""
-    split.input_data_config.write_text(json.dumps({"train": {"TrainingInputMode": "Pipe"}}))
+    split.input_data_config.write_text(json.dumps({channel: {"TrainingInputMode": "Pipe"}}))
 
     assert 1 == train()
-    assert split.failure.read_text().startswith("Channel 'train' comes in Pipe mode, which")
+    assert split.failure.read_text().startswith(f"Channel '{channel}' comes in Pipe mode, which")
 
 
 class StopAfter(Stop):
@@ -246,10 +247,11 @@ def test_a_stop_during_the_final_evaluation_does_not_wait_for_it(
     assert "validation_loss" in json.loads((split.output_data / "metrics.json").read_text())
 
 
+@pytest.mark.parametrize("stops", [True, False], ids=["stopped", "not stopped"])
 def test_a_checkpoint_that_cannot_be_written_costs_no_model(
-    split: Paths, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    split: Paths, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, stops: bool
 ) -> None:
-    """A full disk of checkpoints is named in the log of a job that is stopped."""
+    """A full disk of checkpoints is named in the log; the job goes on, or ends with its model."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -259,12 +261,15 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_model(
 
     def fill_and_stop() -> None:
         monkeypatch.setattr("simplenet.checkpoint.save_file", full)
-        stop.request()
+        if stops:
+            stop.request()
 
+    split.hyperparameters.write_text(json.dumps({"epochs": "3", "checkpoint_epochs": "1"}))
     with at_line("epoch=1;", fill_and_stop):
         job.train(split, stop)
 
     assert "could not be written: [Errno 28]" in caplog.text
+    assert stops != ("final: epoch=" in caplog.text)
     assert 2 == SimpleNet.load(split.model_file).input_dim
 
 
@@ -354,13 +359,25 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(
     }
     newest.write_bytes(damaged[damage])
     (split.checkpoints / f"{newest.name}.sagemaker-uploaded").touch()
-    (split.checkpoints / f".{newest.name}.sagemaker-ignore").write_bytes(b"half a ch")
+    half_written = split.checkpoints / f".{newest.name}x.sagemaker-ignore"
+    half_written.write_bytes(b"half a ch")
     split.model_file.unlink()
     checkpointed(split)
 
     assert f"{newest} is damaged and is passed over" in caplog.text
     assert f"going on from {older.name}" in caplog.text
     assert same(whole, weights(split))
+    assert not half_written.exists()
+
+
+def test_checkpoints_are_written_when_their_seconds_are_over(split: Paths) -> None:
+    """Within an epoch too: one may take hours (T37)."""
+    checkpoints = checkpointed(split, epochs="1", checkpoint_epochs="0", checkpoint_seconds="1e-9")
+
+    assert [
+        "checkpoint-0000000-0000000029.safetensors",
+        "checkpoint-0000001-0000000000.safetensors",
+    ] == [path.name for path in checkpoints]
 
 
 @pytest.mark.parametrize(
@@ -437,6 +454,10 @@ def test_training_goes_on_from_the_model_channel(
     assert not list(split.root.rglob("escaped"))
 
 
+#: Stands for the file of a model with three features.
+OTHER = b"three"
+
+
 @pytest.mark.parametrize(
     ("files", "knobs", "sentence"),
     [
@@ -444,6 +465,7 @@ def test_training_goes_on_from_the_model_channel(
         ({"model.tar.gz": b"no gzip"}, {}, "is not a whole gzip-compressed tar archive"),
         ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
         ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),
+        ({"model.safetensors": OTHER}, {}, "has input_dim 3; this job has 2."),
     ],
 )
 def test_a_model_channel_that_cannot_be_used_is_refused(
@@ -460,6 +482,8 @@ def test_a_model_channel_that_cannot_be_used_is_refused(
     for name, content in files.items():
         if content is None:
             archive(model / name, {"model.safetensors": trained.model_file.read_bytes()})
+        elif content == OTHER:
+            SimpleNet(3).save(model / name)
         else:
             (model / name).write_bytes(content)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from simplenet import fitting, job
+from simplenet import __version__, fitting, job
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import ModelError, SimpleNet
@@ -109,9 +110,12 @@ def test_a_job_leaves_one_model_and_says_what_it_did(
     assert 0 == code
     assert ["model.safetensors"] == [path.name for path in paths.model.iterdir()]
     assert not paths.failure.exists()
+    assert log.startswith(f"simplenet {__version__}, Python ")
+    assert "host localhost of localhost" in log
+    size = (paths.channels / "train" / "train.csv").stat().st_size
+    assert f"channel train: 1 file, {size} bytes, 450 rows of a label and 2 features" in log
     assert "hyperparameter epochs = 3 (given)" in log
     assert "hyperparameter hidden_dim = 20 (default)" in log
-    assert "450 rows of a label and 2 features" in log
     assert "device cpu; threads: 1 for a batch, at most " in log
     metrics = [line for line in log.splitlines() if line.startswith("epoch=")]
     assert 3 == len(metrics)
@@ -226,6 +230,60 @@ def test_a_diverging_job_fails_with_a_sentence(train: Callable[..., int], paths:
     assert 1 == code
     assert "training diverged. Use a lower lr than 10." in paths.failure.read_text()
     assert not paths.model_file.exists()
+
+
+def test_a_diverging_job_does_not_overwrite_the_model_before_it(
+    train: Callable[..., int], paths: Paths
+) -> None:
+    """The last good weights stay where they are."""
+    rows = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    rows[:, 0] = rows[:, 1] > 0
+    np.savetxt(paths.channels / "train" / "a.csv", rows, delimiter=",")
+    assert 0 == train(epochs=1)
+    good = paths.model_file.read_bytes()
+
+    assert 1 == train(epochs=200, lr=10, weight_decay=10, batch_size=1)
+    assert good == paths.model_file.read_bytes()
+
+
+def test_a_row_that_no_network_can_score_is_named_before_training(
+    train: Callable[..., int], paths: Paths
+) -> None:
+    """Its score would be no number, and the loss neither: that is not divergence (T12, T47)."""
+    (paths.channels / "train" / "a.csv").write_bytes(GOOD)
+    (paths.channels / "test").mkdir()
+    (paths.channels / "test" / "a.csv").write_bytes(GOOD + b"1,0.5,-3e38\n")
+    lines = GOOD.count(b"\n") + 1
+
+    assert 1 == train(epochs=1)
+    assert paths.failure.read_text().startswith(
+        f"Row {lines} of channel 'test', column 3 is -3e+38, which is "
+    )
+    assert not paths.model_file.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+    ids=["Python", "system", "torch"],
+)
+def test_memory_that_is_not_there_is_named(
+    train: Callable[..., int], paths: Paths, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whoever missed it, the job says what to do (T12)."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    (paths.channels / "train" / "a.csv").write_bytes(GOOD)
+    monkeypatch.setattr("simplenet.job.fit", fail)
+
+    assert 1 == train()
+    assert "The memory is not enough for the data; use a larger" in paths.failure.read_text()
 
 
 def test_the_failure_file_keeps_to_what_sagemaker_shows(

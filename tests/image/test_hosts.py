@@ -76,6 +76,7 @@ def start(tmp_path: Path, image: str) -> Iterator[Callable[..., list[Host]]]:
             *parts: np.ndarray,
             sharded: bool = False,
             named: int | None = None,
+            validation: np.ndarray | None = None,
             commands: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
             **settings: float,
         ) -> list[Host]:
@@ -91,6 +92,9 @@ def start(tmp_path: Path, image: str) -> Iterator[Callable[..., list[Host]]]:
                 if len(rows):
                     np.savetxt(train / "a.csv", rows, delimiter=",")
                 resources = {"current_host": name, "hosts": names, "network_interface_name": "eth0"}
+                if validation is not None:
+                    (paths.channels / "validation").mkdir(exist_ok=True)
+                    np.savetxt(paths.channels / "validation" / "a.csv", validation, delimiter=",")
                 channels = {"train": {"S3DistributionType": distribution}}
                 paths.hyperparameters.write_text(json.dumps(given))
                 paths.resource_config.write_text(json.dumps(resources))
@@ -148,6 +152,57 @@ def test_shards_may_be_uneven_and_even_empty(
     assert right.mean() > 0.9
 
 
+def test_parts_of_one_size_are_no_replicas(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """Also where nothing says that a channel is sharded (T30), every row counts, by its weight."""
+    settings = {"epochs": 5, "batch_size": len(moon_rows), "positive_weight": 3}
+    (alone,) = start(moon_rows, **settings)
+    assert 0 == alone.wait(), alone.log()
+    weights = alone.take_weights()
+    middle = len(moon_rows) // 2
+    hosts = start(moon_rows[:middle], moon_rows[middle:], **settings)
+
+    assert [0, 0] == codes(*hosts), logs(*hosts)
+    for name, weight in hosts[0].take_weights().items():
+        torch.testing.assert_close(weight, weights[name], atol=1e-4, rtol=1e-4)
+
+
+def test_all_hosts_lose_patience_together(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """They measure the validation channel together, so that none goes on alone (T51)."""
+    train, validation = moon_rows[:300], moon_rows[300:]
+    hosts = start(train, train, validation=validation, epochs=ENDLESS, patience=3)
+
+    assert [0, 0] == codes(*hosts), logs(*hosts)
+    net = SimpleNet.load(hosts[0].paths.model_file)
+    right = np.round(net.score(validation[:, 1:].astype(np.float32))) == validation[:, 0]
+    assert right.mean() > 0.9
+
+
+def test_sigterm_to_a_host_that_reads_ends_them_all(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """The other, which has long read its part, is told (T8)."""
+    endless = (
+        "import os, pathlib\n"
+        "path = pathlib.Path('/opt/ml/input/data/train/b.csv')\n"
+        "path.touch()\n"
+        "os.truncate(path, 1 << 40)\n"  # a hole: no line end ever
+        "os.execvp('train', ['train'])"
+    )
+    commands = {"algo-2": ("python", "-c", endless)}
+    first, second = start(moon_rows, moon_rows, sharded=True, commands=commands)
+    first.wait_for("channel train: 1 file")
+    second.wait_for("device")
+    engine.docker("kill", "--signal", "TERM", second.name)
+
+    assert [0, 0] == codes(first, second), logs(first, second)
+    assert "SIGTERM: stopped before training began; there is no model yet." in first.log()
+    assert "SIGTERM: stopped before training began." in second.log()
+
+
 @pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
 def test_a_job_of_several_hosts_goes_on_from_its_checkpoint(
     start: Callable[..., list[Host]], moon_rows: np.ndarray, *, sharded: bool
@@ -184,6 +239,19 @@ def test_a_host_that_dies_ends_the_others_with_a_sentence(
 
     assert 1 == first.wait(), first.log()
     assert first.failure.startswith("Lost contact with algo-2: it ended, or was")
+
+
+def test_a_host_that_falls_silent_ends_the_others_with_a_sentence(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """Its connection stays, as that of a machine which is gone does (T50, T12)."""
+    first, second = start(moon_rows, moon_rows, epochs=ENDLESS)
+    first.wait_for("epoch=1;")
+    engine.docker("pause", second.name)
+
+    assert 1 == first.wait(), first.log()
+    engine.docker("unpause", second.name)
+    assert first.failure.startswith("Lost contact with algo-2: it ended, or was silent for 50 s.")
 
 
 def test_a_host_that_never_comes_ends_the_others_with_a_sentence(

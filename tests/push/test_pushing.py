@@ -29,6 +29,9 @@ def test_what_is_pushed_is_what_sagemaker_accepts(project: Project, registry: Re
     """A Docker manifest (I4) for linux/amd64 (I8) under the commit and as latest, in a repository
     that scans; the URI is alone on stdout. A second time it only confirms that.
     """
+    # Larger than a pipe holds, so that a reader which stops early is noticed.
+    project.dockerfile.write_text(f"{project.dockerfile.read_text()}LABEL large={'x' * 100_000}\n")
+    project.git("commit", "--quiet", "--all", "--message", "large")
     commit = project.git("rev-parse", "--short=12", "HEAD")
     done = project.run()
     manifest = registry.manifest(NAME, commit)
