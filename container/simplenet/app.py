@@ -11,7 +11,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from simplenet import models, multi_model, replies, request_log
+from simplenet import formats, models, multi_model, replies, request_log
 from simplenet.bridge import Bridge
 from simplenet.decoding import BodyError
 from simplenet.invocation import invoke
@@ -88,8 +88,14 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
 
     Raises:
         ModelError: if there is no model that can be served; then nothing must listen.
+        SettingsError: if the default of a reply's type is none that there is.
     """
     settings = settings or Settings()
+    if formats.negotiate(settings.default_accept, "text/csv") is None:
+        raise SettingsError(
+            f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is {settings.default_accept[:80]!r}; "
+            f"expected one of {', '.join(formats.FORMATS)}."
+        )
     app = Application()
 
     @app.route("/ping", methods=["GET", "POST"])
@@ -115,15 +121,15 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         def execution_parameters() -> Response:
             """Say how batch transform gets the most out of this container.
 
-            It may have 100 MB under way at a time.
+            It may have 100 MB under way at a time, in payloads of whole megabytes.
             https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html
             """
-            megabytes = max(1, min(settings.max_payload_mb, 6, 100 // settings.workers))
+            transforms = min(settings.workers, 100)
             return document(
                 {
-                    "MaxConcurrentTransforms": settings.workers,
+                    "MaxConcurrentTransforms": transforms,
                     "BatchStrategy": "MULTI_RECORD",
-                    "MaxPayloadInMB": megabytes,
+                    "MaxPayloadInMB": min(settings.max_payload_mb, 6, 100 // transforms),
                 }
             )
 

@@ -66,10 +66,11 @@ class Settings:
                 512,
             ),
             threads=number("SIMPLENET_THREADS", cls.threads, 1, 64),
+            # A worker beats once a second: with less it would be killed while it is well.
             timeout=number(
                 "SAGEMAKER_MODEL_SERVER_TIMEOUT",
-                number("MODEL_SERVER_TIMEOUT", cls.timeout, 1, 3600),
-                1,
+                number("MODEL_SERVER_TIMEOUT", cls.timeout, 3, 3600),
+                3,
                 3600,
             ),
             # CreateTransformJob's 0 means "a stream of any length": as much as asynchronous

@@ -11,7 +11,7 @@ import pytest
 from simplenet import app as application
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
-from simplenet.settings import Settings
+from simplenet.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -161,12 +161,18 @@ def test_ping_takes_every_method_that_aws_names(client: FlaskClient) -> None:
             Settings(workers=50, max_payload_mb=5),
             {"MaxConcurrentTransforms": 50, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 2},
         ),
+        (
+            Settings(workers=512, max_payload_mb=1024),
+            {"MaxConcurrentTransforms": 100, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 1},
+        ),
     ],
 )
 def test_execution_parameters_are_those_of_the_workers(
     trained: Paths, settings: Settings, expected: dict[str, object]
 ) -> None:
-    """MaxConcurrentTransforms is the workers'; times MaxPayloadInMB it is 100 at most (B3, B8)."""
+    """MaxConcurrentTransforms is the workers' as long as it, times MaxPayloadInMB, is 100 at most
+    (B3, B8).
+    """
     reply = create_app(trained, settings).test_client().get("/execution-parameters")
 
     assert expected == reply.get_json()
@@ -258,6 +264,19 @@ def test_a_default_accept_is_the_environment_s(trained: Paths) -> None:
     for headers in ({}, {"Accept": "*/*"}):
         reply = client.post("/invocations", data="1,2", headers=headers)
         assert "application/json" == reply.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("accept", ["application/pdf", "json", "text/csv;q=0", "\x00"])
+def test_a_default_accept_that_nothing_satisfies_starts_no_server(
+    trained: Paths, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    """Else each request without an Accept would be 406 (H25)."""
+    with pytest.raises(SettingsError, match="SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is .* expected"):
+        create_app(trained, Settings(default_accept=accept))
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(trained.root))
+    monkeypatch.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/pdf")
+    with pytest.raises(SystemExit, match="serve: SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is"):
+        application.serve()
 
 
 def test_a_compressed_body_is_415(client: FlaskClient) -> None:

@@ -50,6 +50,8 @@ def test_each_variable_is_obeyed() -> None:
     [
         ("SAGEMAKER_BIND_TO_PORT", "http", "is 'http'; expected a whole number from 1 to 65535."),
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "0", "is '0'; expected a whole number from 1 to 512."),
+        ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "2", "is '2'; expected a whole number from 3 to 3600."),
+        ("MODEL_SERVER_TIMEOUT", "1", "is '1'; expected a whole number from 3 to 3600."),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "-1", "is '-1'; expected a whole number from 0 to 1024."),
         ("SIMPLENET_BAD_RECORDS", "skip", "is 'skip'; expected fail or mark."),
         ("SIMPLENET_METRICS", "yes", "is 'yes'; expected true or false."),

@@ -64,6 +64,7 @@ class Load:
         (("model.pkl", "x"), (), "/opt/ml/model holds model.pkl, x; expected model.safetensors"),
         ((), ("--env", "SIMPLENET_BAD_RECORDS=x"), "SIMPLENET_BAD_RECORDS is 'x'; expected fail"),
         ((), ("--env", "SAGEMAKER_BIND_TO_PORT=x"), "SAGEMAKER_BIND_TO_PORT is 'x'; expected a w"),
+        ((), ("--env", "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT=x"), "INVOCATIONS_ACCEPT is 'x'; exp"),
     ],
 )
 def test_a_server_that_cannot_serve_ends_with_a_sentence(
