@@ -65,6 +65,8 @@ class Application(Flask):
     def __init__(self) -> None:
         super().__init__(__name__, static_folder=None)
         self.url_map.merge_slashes = False  # `//ping` is no path of ours, nor a way to one
+        # A method like any other that a path does not take: Flask's own answer is in HTML.
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
         #: What is told of each answer.
         self.observers: list[Observer] = [request_log.write]
         #: What each worker does once a second.

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
+from gunicorn.asgi import protocol
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
@@ -99,3 +100,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
 
 # gunicorn makes its connections of the class of this name.
 gasgi.ASGIProtocol = Connection
+
+# gunicorn calls what is not in its table, 406 and 507 of ours, "Unknown".
+for each in HTTPStatus:
+    protocol._REASON_PHRASES.setdefault(each.value, each.phrase)  # noqa: SLF001

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.conftest import Moons
 
 
+PATHS = ("/ping", "/invocations", "/execution-parameters")
+
+
 def test_ping_is_200_and_empty(client: FlaskClient) -> None:
     """A container is healthy that answers GET /ping with HTTP 200 and an empty body (H13)."""
     reply = client.get("/ping")
@@ -79,6 +82,8 @@ def test_accept_chooses_the_type_of_the_reply(client: FlaskClient) -> None:
             "column 2 is lists in lists",
         ),
         ("GET", "/invocations", b"", {}, 405, "expected GET /ping or POST /invocations"),
+        ("OPTIONS", "/invocations", b"", {}, 405, "expected GET /ping or POST /invocations"),
+        ("OPTIONS", "/ping", b"", {}, 405, "expected GET /ping or POST /invocations"),
         ("GET", "/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/ping/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("POST", "//invocations", b"1,2", {}, 404, "expected GET /ping or POST /invocations"),
@@ -100,6 +105,13 @@ def test_a_bad_request_gets_its_status_and_one_sentence(
     assert (status, "application/json") == (reply.status_code, reply.headers["Content-Type"])
     assert ["error"] == [*reply.get_json()]
     assert sentence in reply.get_json()["error"]
+
+
+def test_a_405_names_the_methods_that_there_are(client: FlaskClient) -> None:
+    """As HTTP asks of it (RFC 9110, 15.5.6)."""
+    allowed = [client.open(path, method="OPTIONS").headers["Allow"] for path in PATHS]
+
+    assert ["GET, HEAD, POST", "POST", "GET, HEAD"] == allowed
 
 
 def test_a_body_that_is_too_large_is_413(trained: Paths) -> None:
