@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simplenet import app as application
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
 
     from tests.conftest import Moons
 
+
+# A row as CSV, as JSON Lines, and what is said of it if it is bad.
+LINES = [
+    ("1,2", "[1, 2]", ""),
+    ("3,4.5", '{"features": [3, 4.5]}', ""),
+    ("x,2", "[x, 2]", "line {}"),
+    ("1", "[1]", "line {}"),
+    ("", "", "line {}"),
+    ("3.4e38,-3.4e38", "[3.4e38, -3.4e38]", "row {}"),
+]
 
 PATHS = ("/ping", "/invocations", "/execution-parameters")
 
@@ -244,6 +256,55 @@ def test_a_bad_record_fails_the_request_unless_it_is_to_be_marked(trained: Paths
     ).text.splitlines()
     assert ["error"] == [*json.loads(lines[0])]
     assert ["score", "predicted_label"] == [*json.loads(lines[1])]
+
+
+@given(
+    lines=st.lists(st.sampled_from(LINES), min_size=1, max_size=200),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    media_type=st.sampled_from(["text/csv", "application/jsonlines"]),
+)
+def test_each_bad_line_is_marked_with_its_number_and_each_good_one_scored(
+    trained: Paths, lines: list[tuple[str, str, str]], end: str, media_type: str
+) -> None:
+    """A line out for each line in, wherever the bad ones are, and however lines end (B10, B17)."""
+    client = create_app(trained, Settings(bad_records="mark")).test_client()
+    column = ["text/csv", "application/jsonlines"].index(media_type)
+    lines.append(LINES[0])  # what ends a body blank is no line of it
+    reply = client.post(
+        "/invocations",
+        data=end.join(line[column] for line in lines),
+        content_type=media_type,
+        headers={"Accept": "application/jsonlines"},
+    )
+    answers = [json.loads(line) for line in reply.text.splitlines()]
+
+    assert len(lines) == len(answers)
+    for number, (line, answer) in enumerate(zip(lines, answers, strict=True), 1):
+        sentence = line[2].format(number)
+        assert sentence.lower() in answer.get("error", "").lower()
+        assert bool(sentence) != ("score" in answer)
+
+
+@pytest.mark.parametrize("media_type", ["text/csv", "application/jsonlines"])
+def test_a_body_of_bad_lines_is_refused_as_a_whole(trained: Paths, media_type: str) -> None:
+    """What is marked is bounded, in memory and in time (B10)."""
+    client = create_app(trained, Settings(bad_records="mark")).test_client()
+    marked, refused = (
+        client.post("/invocations", data="x\n" * lines, content_type=media_type)
+        for lines in (10_000, 10_001)
+    )
+
+    assert (200, 10_000) == (marked.status_code, len(marked.text.splitlines()))
+    assert 400 == refused.status_code
+    assert "More than 10,000 lines are bad" in refused.get_json()["error"]
+    assert "line 10001" in refused.get_json()["error"].lower()
+
+
+def test_a_large_body_of_blank_lines_has_no_row(client: FlaskClient) -> None:
+    """It is as empty as a small one (H27)."""
+    reply = client.post("/invocations", data="\n" * (1 << 20))
+
+    assert (400, "The body is empty") == (reply.status_code, reply.get_json()["error"][:17])
 
 
 @pytest.mark.parametrize("attributes", ["a=b", "x" * 1024])
