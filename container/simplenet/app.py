@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from simplenet import formats, models, multi_model, replies, request_log
-from simplenet.bridge import Bridge
+from simplenet.bridge import SMALL_BYTES, Bridge
 from simplenet.decoding import BodyError
 from simplenet.invocation import invoke
 from simplenet.model import ModelError
@@ -22,12 +22,18 @@ from simplenet.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from wsgiref.types import WSGIEnvironment
 
     from flask import Request
 
     from simplenet.bridge import Observer
 
     View = TypeVar("View")
+
+
+# Bytes of a body times hidden units: a number takes a byte or more, and up to a nanosecond in each
+# of the units. A row of a wide network can be more work than a body of many is for a narrow one.
+_SMALL_WORK = 8 << 20
 
 
 def serve() -> Bridge:
@@ -40,9 +46,7 @@ def serve() -> Bridge:
     # What was imported stays: no worker need look through it, or copy its pages by looking.
     gc.collect()
     gc.freeze()
-    return Bridge(
-        app.wsgi_app, settings.max_payload_mb << 20, settings.threads, app.observers, app.beat
-    )
+    return Bridge(app.wsgi_app, settings, app.takes_long, app.observers, app.beat)
 
 
 class _NoSessions(SessionInterface):
@@ -67,6 +71,8 @@ class Application(Flask):
         self.url_map.merge_slashes = False  # `//ping` is no path of ours, nor a way to one
         # A method like any other that a path does not take: Flask's own answer is in HTML.
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        #: Whether a request with a body of that size must not be answered on the event loop.
+        self.takes_long: Callable[[WSGIEnvironment, int], bool] = lambda _, size: size > SMALL_BYTES
         #: What is told of each answer.
         self.observers: list[Observer] = [request_log.write]
         #: What each worker does once a second.
@@ -113,6 +119,8 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         app.beat = multi_model.Routes(app, paths, settings).release
     else:
         net = models.load(paths.model, paths.model_file.name)
+        small = min(SMALL_BYTES, _SMALL_WORK // net.hidden_dim)
+        app.takes_long = lambda _, size: size > small
 
         @app.post("/invocations")
         def invocations() -> Response:

@@ -1,8 +1,8 @@
 """gunicorn's event loop to Flask: whole bodies in, whole replies out.
 
 The loop reads every client on its own, so that one that stalls holds up nobody, and Flask is called
-only with a request that is complete. A small one is answered at once; a large one in a thread, so
-that `/ping` need not wait for it.
+only with a request that is complete. One that is little work is answered at once; another one in a
+thread, so that `/ping` need not wait for it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from simplenet.settings import Settings
+
     Headers = list[tuple[bytes, bytes]]
     Reply = tuple[int, Headers, bytes]
     Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     # Environment, status, bytes of the request's and the reply's body, seconds between the two.
     Observer = Callable[[WSGIEnvironment, int, int, int, float], None]
 
-# A body of this size is scored in about a millisecond, ten times what a thread costs.
-_SMALL_BYTES = 64 << 10
+#: A larger body is a thread's, which costs 0.1 ms: this one takes up to 1 ms to read, and where one
+#: of its last rows has a fault that a sentence must name, 20.
+SMALL_BYTES = 8 << 10
 
 # A client that sends on without being read is reset, and so never sees why it was refused. Its
 # bytes are therefore read and dropped, as far as asynchronous inference's largest body.
@@ -53,23 +56,27 @@ _ENVIRON: WSGIEnvironment = {
 
 
 class Bridge:
-    """An ASGI application that asks a WSGI application, and tells `observers` of each answer."""
+    """An ASGI application that asks a WSGI application, and tells `observers` of each answer.
+
+    `takes_long` says of a request, and the size of its body, whether it is a thread's.
+    """
 
     def __init__(
         self,
         wsgi: WSGIApplication,
-        max_body_bytes: int,
-        threads: int,
+        settings: Settings,
+        takes_long: Callable[[WSGIEnvironment, int], bool] = lambda _, size: size > SMALL_BYTES,
         observers: Sequence[Observer] = (),
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._wsgi = wsgi
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = settings.max_payload_mb << 20
+        self._takes_long = takes_long
         self._observers = observers
         #: What is to be done once a second, between requests.
         self.beat = beat
-        # No thread starts before the first large body: the workers are forked after this.
-        self._threads = ThreadPoolExecutor(threads, "invocation")
+        # No thread starts before the first request that is long: the workers are forked after this.
+        self._threads = ThreadPoolExecutor(settings.threads, "invocation")
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,13 +91,13 @@ class Bridge:
                 status, headers, reply = _stalled()
                 environ[request_log.REASON] = _STALLED
                 self._tell(environ, status, 0, len(reply), 0.0)
-            elif len(body) <= _SMALL_BYTES:
-                status, headers, reply = self._ask(environ, body)
-            else:
+            elif self._takes_long(environ, len(body)):
                 loop = asyncio.get_running_loop()
                 status, headers, reply = await loop.run_in_executor(
                     self._threads, self._ask, environ, body
                 )
+            else:
+                status, headers, reply = self._ask(environ, body)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": reply})
 

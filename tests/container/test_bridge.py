@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from simplenet import request_log
-from simplenet.app import create_app
+from simplenet.app import Application, create_app
 from simplenet.bridge import Bridge
+from simplenet.model import SimpleNet
 from simplenet.settings import Settings
 
 if TYPE_CHECKING:
-    from flask import Flask
     from simplenet.paths import Paths
 
 Answer = tuple[int, dict[str, str], bytes]
 
 
+SETTINGS = Settings(max_payload_mb=1, threads=1)
+
+
 def ask(
-    app: Flask,
+    app: Application,
     chunks: list[bytes],
     headers: list[tuple[bytes, bytes]],
     path: bytes = b"/invocations",
 ) -> Answer:
-    """Send one request through the bridge; chunks that end in None stall."""
+    """Send one request through a bridge to the application."""
+    bridge = Bridge(app.wsgi_app, SETTINGS, app.takes_long, app.observers)
+    return through(bridge, chunks, headers, path)
+
+
+def through(
+    bridge: Bridge,
+    chunks: list[bytes],
+    headers: list[tuple[bytes, bytes]],
+    path: bytes = b"/invocations",
+) -> Answer:
+    """Send one request through a bridge; chunks that end in `stall` never end."""
     scope = {
         "type": "http",
         "method": "POST",
@@ -55,19 +69,19 @@ def ask(
 
     if chunks and chunks[-1] != b"stall":
         messages[-1]["more_body"] = False
-    asyncio.run(Bridge(app.wsgi_app, 1 << 20, 1, [request_log.write])(scope, receive, send))
+    asyncio.run(bridge(scope, receive, send))
     start, body = sent
     fields = {name.decode().lower(): text.decode("latin-1") for name, text in start["headers"]}
     return start["status"], fields, body["body"]
 
 
 @pytest.fixture(scope="module")
-def app(trained: Paths) -> Flask:
+def app(trained: Paths) -> Application:
     """The application, of one megabyte bodies."""
-    return create_app(trained, Settings(max_payload_mb=1))
+    return create_app(trained, SETTINGS)
 
 
-def test_a_body_in_pieces_is_one_body(app: Flask) -> None:
+def test_a_body_in_pieces_is_one_body(app: Application) -> None:
     """Small or large, at once or in a thread (H29)."""
     for rows in (2, 50_000):
         status, fields, body = ask(app, [b"1,2\n" * (rows // 2)] * 2, [(b"accept", b"text/csv")])
@@ -76,7 +90,33 @@ def test_a_body_in_pieces_is_one_body(app: Flask) -> None:
         assert fields["content-length"] == str(len(body))
 
 
-def test_a_body_that_stops_is_408(app: Flask) -> None:
+@pytest.mark.parametrize(
+    ("hidden_dim", "rows", "thread"),
+    [
+        (20, 1, "MainThread"),
+        (20, 1_000, "MainThread"),
+        (20, 5_000, "invocation_0"),
+        (4096, 1, "MainThread"),
+        (4096, 1_000, "invocation_0"),
+    ],
+)
+def test_what_takes_long_is_not_the_event_loop_s(
+    paths: Paths, hidden_dim: int, rows: int, thread: str
+) -> None:
+    """`/ping` has 2 s, whatever the other requests are: many rows, or few in a wide network, are
+    scored in a thread; one row costs none (H13).
+    """
+    SimpleNet(2, hidden_dim).save(paths.model_file)
+    app = create_app(paths, SETTINGS)
+    threads: list[str] = []
+    app.observers.append(lambda *_: threads.append(threading.current_thread().name))
+    status, _, body = ask(app, [b"1,2\n" * rows], [])
+
+    assert (200, rows) == (status, body.count(b"\n"))
+    assert [thread] == threads
+
+
+def test_a_body_that_stops_is_408(app: Application) -> None:
     """A client that stalls gets a sentence, and its connection ends."""
     status, fields, body = ask(app, [b"1,", b"stall"], [(b"content-length", b"100")])
 
@@ -85,7 +125,7 @@ def test_a_body_that_stops_is_408(app: Flask) -> None:
 
 
 def test_the_log_has_a_line_a_request_and_no_payload(
-    app: Flask, capfd: pytest.CaptureFixture[str]
+    app: Application, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Time, status, rows, bytes, milliseconds, types, reason; `/ping` has none."""
     ask(app, [b""], [], b"/ping")
@@ -113,7 +153,7 @@ def test_the_log_has_a_line_a_request_and_no_payload(
     ],
 )
 def test_a_body_too_large_is_413_however_it_is_announced(
-    app: Flask, headers: list[tuple[bytes, bytes]]
+    app: Application, headers: list[tuple[bytes, bytes]]
 ) -> None:
     """By its length, before it is sent, or in chunks without a length (B8)."""
     status, _, body = ask(app, [b"1,2\n" * 100_000] * 5, headers)
@@ -148,7 +188,7 @@ TYPES = st.sampled_from([b"text/csv", b"application/json", b"application/jsonlin
     path=st.just(b"/invocations") | st.binary(max_size=20),
 )
 def test_no_request_is_our_own_fault(
-    app: Flask, headers: list[tuple[bytes, bytes]], body: bytes, path: bytes
+    app: Application, headers: list[tuple[bytes, bytes]], body: bytes, path: bytes
 ) -> None:
     """Any header, body and path is answered by scores or by one sentence, and never by a 500."""
     status, fields, reply = ask(app, [body], headers, path)
