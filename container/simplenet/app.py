@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response
@@ -115,7 +116,11 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         """
         return Reply(content_type="text/plain")
 
+    expected = "GET /ping or POST /invocations"
     if settings.multi_model:
+        expected = multi_model.EXPECTED
+        # Any invocation may have to load its model, which takes as long as the disk does.
+        app.takes_long = lambda environ, _: environ["PATH_INFO"] != "/ping"
         app.beat = multi_model.Routes(app, paths, settings).release
     else:
         net = models.load(paths.model, paths.model_file.name)
@@ -151,6 +156,6 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         app.observers.append(metrics.count)
 
     app.register_error_handler(BodyError, replies.refuse_body)
-    app.register_error_handler(HTTPException, replies.refuse_request)
+    app.register_error_handler(HTTPException, partial(replies.refuse_request, expected))
     app.register_error_handler(Exception, replies.report)
     return app

@@ -116,6 +116,28 @@ def test_what_takes_long_is_not_the_event_loop_s(
     assert [thread] == threads
 
 
+def test_a_model_that_may_have_to_be_loaded_is_not_the_event_loop_s(paths: Paths) -> None:
+    """A disk takes as long as it takes, and `/ping` has 2 s (H13, H38)."""
+    SimpleNet(2).save(paths.models / "a" / "model.safetensors")
+    app = create_app(paths, Settings(multi_model=True))
+    threads: dict[str, str] = {}
+    app.observers.append(
+        lambda environ, *_: threads.update({environ["PATH_INFO"]: threading.current_thread().name})
+    )
+    asked = json.dumps({"model_name": "a", "url": str(paths.models / "a")}).encode()
+    answers = [
+        ask(app, [body], [], path)[0]
+        for path, body in ((b"/models", asked), (b"/models/a/invoke", b"1,2"), (b"/ping", b""))
+    ]
+
+    assert [200, 200, 200] == answers
+    assert {
+        "/models": "invocation_0",
+        "/models/a/invoke": "invocation_0",
+        "/ping": "MainThread",
+    } == threads
+
+
 def test_a_body_that_stops_is_408(app: Application) -> None:
     """A client that stalls gets a sentence, and its connection ends."""
     status, fields, body = ask(app, [b"1,", b"stall"], [(b"content-length", b"100")])
