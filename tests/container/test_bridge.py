@@ -36,14 +36,9 @@ def ask(
     return through(bridge, chunks, headers, path)
 
 
-def through(
-    bridge: Bridge,
-    chunks: list[bytes],
-    headers: list[tuple[bytes, bytes]],
-    path: bytes = b"/invocations",
-) -> Answer:
-    """Send one request through a bridge; chunks that end in `stall` never end."""
-    scope = {
+def scope(headers: list[tuple[bytes, bytes]], path: bytes = b"/invocations") -> dict[str, Any]:
+    """Return what gunicorn says of a request."""
+    return {
         "type": "http",
         "method": "POST",
         "raw_path": path,
@@ -54,6 +49,15 @@ def through(
         "server": ("127.0.0.1", 8080),
         "headers": headers,
     }
+
+
+def through(
+    bridge: Bridge,
+    chunks: list[bytes],
+    headers: list[tuple[bytes, bytes]],
+    path: bytes = b"/invocations",
+) -> Answer:
+    """Send one request through a bridge; chunks that end in `stall` never end."""
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
     ]
@@ -69,7 +73,7 @@ def through(
 
     if chunks and chunks[-1] != b"stall":
         messages[-1]["more_body"] = False
-    asyncio.run(bridge(scope, receive, send))
+    asyncio.run(bridge(scope(headers, path), receive, send))
     start, body = sent
     fields = {name.decode().lower(): text.decode("latin-1") for name, text in start["headers"]}
     return start["status"], fields, body["body"]
@@ -182,6 +186,49 @@ def test_a_body_too_large_is_413_however_it_is_announced(
 
     assert 413 == status
     assert "larger than 1 MB" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("announced", [[], [(b"content-length", b"400000")]])
+def test_bodies_that_are_too_many_together_are_503(
+    app: Application, announced: list[tuple[bytes, bytes]]
+) -> None:
+    """Each alone is small enough; the next is told to come again, whether it says its length or
+    not, and those that were there first are answered. Nothing is held in the end (B8, H17).
+    """
+    bridge = Bridge(app.wsgi_app, Settings(max_payload_mb=1, bodies_mb=1), app.takes_long)
+    body = b"1,2\n" * 100_000
+    statuses: list[int] = []
+    fields: list[tuple[bytes, bytes]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if "status" in message:
+            statuses.append(message["status"])
+            fields.extend(message["headers"])
+
+    async def ask_all() -> None:
+        rest = asyncio.Event()
+
+        async def first() -> dict[str, Any]:
+            if bridge.held:
+                await rest.wait()
+                return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": body * 2, "more_body": True}
+
+        async def next_() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        waiting = asyncio.create_task(bridge(scope([]), first, send))
+        await asyncio.sleep(0)
+        await bridge(scope(announced), next_, send)
+        rest.set()
+        await waiting
+        await bridge(scope(announced), next_, send)
+
+    asyncio.run(ask_all())
+
+    assert [503, 200, 200] == statuses
+    assert (b"retry-after", b"1") in fields
+    assert 0 == bridge.held
 
 
 HEADER = st.binary(max_size=40).filter(lambda text: not {*text} & {0, 10, 13})
