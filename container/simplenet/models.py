@@ -50,7 +50,10 @@ class FullError(MemoryError):
 def load(directory: Path, name: str) -> SimpleNet:
     """Load the file `name` from `directory`, or from the one directory in it that has it."""
     with _explained():
-        return SimpleNet.load(_find(directory, name)).freeze()
+        path = _find(directory, name)
+        if path.exists():
+            path.open("rb").close()  # of one that may not be read safetensors says: not there
+        return SimpleNet.load(path).freeze()
 
 
 def _find(directory: Path, name: str) -> Path:
