@@ -9,6 +9,7 @@ from flask import Flask, Response, request
 from simplenet.bridge import Bridge
 from simplenet.model import SimpleNet
 from simplenet.paths import Paths
+from simplenet.settings import Settings
 
 
 def bare() -> Flask:
@@ -28,7 +29,7 @@ def bare() -> Flask:
 
 def bare_bridge() -> Bridge:
     """Return the same, as our worker takes it."""
-    return Bridge(bare().wsgi_app, 100 << 20, 4)
+    return Bridge(bare().wsgi_app, Settings())
 
 
 def sample() -> Flask:

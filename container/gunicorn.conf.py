@@ -54,6 +54,9 @@ worker_class = "simplenet.worker.Worker"
 asgi_lifespan = "off"
 workers = _settings.workers
 
+# A connection more is told 503; each takes memory and a descriptor whether it sends or not.
+worker_connections = _settings.connections
+
 # The application is made once, before the fork: no model means no server, and workers share memory.
 preload_app = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response
@@ -11,8 +12,8 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from simplenet import models, multi_model, replies, request_log
-from simplenet.bridge import Bridge
+from simplenet import formats, models, multi_model, replies, request_log
+from simplenet.bridge import SMALL_BYTES, Bridge
 from simplenet.decoding import BodyError
 from simplenet.invocation import invoke
 from simplenet.model import ModelError
@@ -22,12 +23,18 @@ from simplenet.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from wsgiref.types import WSGIEnvironment
 
     from flask import Request
 
     from simplenet.bridge import Observer
 
     View = TypeVar("View")
+
+
+# Bytes of a body times hidden units: a number takes a byte or more, and up to a nanosecond in each
+# of the units. A row of a wide network can be more work than a body of many is for a narrow one.
+_SMALL_WORK = 8 << 20
 
 
 def serve() -> Bridge:
@@ -40,9 +47,7 @@ def serve() -> Bridge:
     # What was imported stays: no worker need look through it, or copy its pages by looking.
     gc.collect()
     gc.freeze()
-    return Bridge(
-        app.wsgi_app, settings.max_payload_mb << 20, settings.threads, app.observers, app.beat
-    )
+    return Bridge(app.wsgi_app, settings, app.takes_long, app.observers, app.beat)
 
 
 class _NoSessions(SessionInterface):
@@ -65,6 +70,10 @@ class Application(Flask):
     def __init__(self) -> None:
         super().__init__(__name__, static_folder=None)
         self.url_map.merge_slashes = False  # `//ping` is no path of ours, nor a way to one
+        # A method like any other that a path does not take: Flask's own answer is in HTML.
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        #: Whether a request with a body of that size must not be answered on the event loop.
+        self.takes_long: Callable[[WSGIEnvironment, int], bool] = lambda _, size: size > SMALL_BYTES
         #: What is told of each answer.
         self.observers: list[Observer] = [request_log.write]
         #: What each worker does once a second.
@@ -88,8 +97,14 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
 
     Raises:
         ModelError: if there is no model that can be served; then nothing must listen.
+        SettingsError: if the default of a reply's type is none that there is.
     """
     settings = settings or Settings()
+    if formats.negotiate(settings.default_accept, "text/csv") is None:
+        raise SettingsError(
+            f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is {settings.default_accept[:80]!r}; "
+            f"expected one of {', '.join(formats.FORMATS)}."
+        )
     app = Application()
 
     @app.route("/ping", methods=["GET", "POST"])
@@ -101,10 +116,16 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         """
         return Reply(content_type="text/plain")
 
+    expected = "GET /ping or POST /invocations"
     if settings.multi_model:
+        expected = multi_model.EXPECTED
+        # Any invocation may have to load its model, which takes as long as the disk does.
+        app.takes_long = lambda environ, _: environ["PATH_INFO"] != "/ping"
         app.beat = multi_model.Routes(app, paths, settings).release
     else:
         net = models.load(paths.model, paths.model_file.name)
+        small = min(SMALL_BYTES, _SMALL_WORK // net.hidden_dim)
+        app.takes_long = lambda _, size: size > small
 
         @app.post("/invocations")
         def invocations() -> Response:
@@ -115,15 +136,15 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         def execution_parameters() -> Response:
             """Say how batch transform gets the most out of this container.
 
-            It may have 100 MB under way at a time.
+            It may have 100 MB under way at a time, in payloads of whole megabytes.
             https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html
             """
-            megabytes = max(1, min(settings.max_payload_mb, 6, 100 // settings.workers))
+            transforms = min(settings.workers, 100)
             return document(
                 {
-                    "MaxConcurrentTransforms": settings.workers,
+                    "MaxConcurrentTransforms": transforms,
                     "BatchStrategy": "MULTI_RECORD",
-                    "MaxPayloadInMB": megabytes,
+                    "MaxPayloadInMB": min(settings.max_payload_mb, 6, 100 // transforms),
                 }
             )
 
@@ -135,6 +156,6 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         app.observers.append(metrics.count)
 
     app.register_error_handler(BodyError, replies.refuse_body)
-    app.register_error_handler(HTTPException, replies.refuse_request)
+    app.register_error_handler(HTTPException, partial(replies.refuse_request, expected))
     app.register_error_handler(Exception, replies.report)
     return app

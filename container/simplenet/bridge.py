@@ -1,8 +1,8 @@
 """gunicorn's event loop to Flask: whole bodies in, whole replies out.
 
 The loop reads every client on its own, so that one that stalls holds up nobody, and Flask is called
-only with a request that is complete. A small one is answered at once; a large one in a thread, so
-that `/ping` need not wait for it.
+only with a request that is complete. One that is little work is answered at once; another one in a
+thread, so that `/ping` need not wait for it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from simplenet.settings import Settings
+
     Headers = list[tuple[bytes, bytes]]
     Reply = tuple[int, Headers, bytes]
     Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     # Environment, status, bytes of the request's and the reply's body, seconds between the two.
     Observer = Callable[[WSGIEnvironment, int, int, int, float], None]
 
-# A body of this size is scored in about a millisecond, ten times what a thread costs.
-_SMALL_BYTES = 64 << 10
+#: A larger body is a thread's, which costs 0.1 ms: this one takes up to 1 ms to read, and where one
+#: of its last rows has a fault that a sentence must name, 20.
+SMALL_BYTES = 8 << 10
 
 # A client that sends on without being read is reset, and so never sees why it was refused. Its
 # bytes are therefore read and dropped, as far as asynchronous inference's largest body.
@@ -53,46 +56,108 @@ _ENVIRON: WSGIEnvironment = {
 
 
 class Bridge:
-    """An ASGI application that asks a WSGI application, and tells `observers` of each answer."""
+    """An ASGI application that asks a WSGI application, and tells `observers` of each answer.
+
+    `takes_long` says of a request, and the size of its body, whether it is a thread's.
+    """
 
     def __init__(
         self,
         wsgi: WSGIApplication,
-        max_body_bytes: int,
-        threads: int,
+        settings: Settings,
+        takes_long: Callable[[WSGIEnvironment, int], bool] = lambda _, size: size > SMALL_BYTES,
         observers: Sequence[Observer] = (),
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._wsgi = wsgi
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = settings.max_payload_mb << 20
+        self._max_held_bytes = settings.bodies_mb << 20
+        self._full = (
+            f"The server holds {settings.bodies_mb} MB of bodies, as much as it may; "
+            "try again in a second, or raise SIMPLENET_BODIES_MB."
+        )
+        #: Bytes of all bodies that are being read or scored, and of replies that are being sent.
+        self.held = 0
+        self._takes_long = takes_long
         self._observers = observers
         #: What is to be done once a second, between requests.
         self.beat = beat
-        # No thread starts before the first large body: the workers are forked after this.
-        self._threads = ThreadPoolExecutor(threads, "invocation")
+        # No thread starts before the first request that is long: the workers are forked after this.
+        self._threads = ThreadPoolExecutor(settings.threads, "invocation")
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
-        environ = _environ(scope)
-        if _announced(environ) > self._max_body_bytes:
-            status, headers, reply = self._ask(environ, b"")
-            if environ.get("HTTP_EXPECT", "").lower() != "100-continue":
-                await _drain(receive)
+        share = _Share(self)
+        try:
+            status, headers, reply = await self._answer(_environ(scope), receive, share)
+            share.set(len(reply))
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": reply})
+        finally:
+            share.set(0)
+
+    async def _answer(self, environ: WSGIEnvironment, receive: Receive, share: _Share) -> Reply:
+        """Read the body and have it scored, or say why not."""
+        announced = _announced(environ)
+        if announced > self._max_body_bytes:
+            answer = self._ask(environ, b"")
+        elif announced + self.held > self._max_held_bytes:
+            answer = self._refuse(environ, 503, self._full, (b"retry-after", b"1"))
         else:
-            body = await _read(receive, self._max_body_bytes)
+            body = await self._read(receive, share)
             if body is None:
-                status, headers, reply = _stalled()
-                environ[request_log.REASON] = _STALLED
-                self._tell(environ, status, 0, len(reply), 0.0)
-            elif len(body) <= _SMALL_BYTES:
-                status, headers, reply = self._ask(environ, body)
-            else:
-                loop = asyncio.get_running_loop()
-                status, headers, reply = await loop.run_in_executor(
-                    self._threads, self._ask, environ, body
-                )
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply})
+                return self._refuse(environ, 408, _STALLED, (b"connection", b"close"))
+            if share.refused:
+                return self._refuse(environ, 503, self._full, (b"retry-after", b"1"))
+            if not self._takes_long(environ, len(body)):
+                return self._ask(environ, body)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._ask, environ, body)
+        if environ.get("HTTP_EXPECT", "").lower() != "100-continue":
+            await _drain(receive)
+        return answer
+
+    async def _read(self, receive: Receive, share: _Share) -> bytes | None:
+        """Return the body, at most one byte more than is allowed; None where it stopped.
+
+        Nothing of a body that all of them leave no room for is kept.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunk = message["body"]
+            more = message["more_body"]
+            chunks.append(chunk)
+            size += len(chunk)
+            share.set(size)
+            if self.held > self._max_held_bytes:
+                chunks.clear()
+                share.set(0)
+                share.refused = True
+                await _drain(receive, more=more)
+                return b""
+            if size > self._max_body_bytes:
+                await _drain(receive, more=more)
+                return b"".join(chunks)[: self._max_body_bytes + 1]
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _refuse(
+        self, environ: WSGIEnvironment, status: int, sentence: str, header: tuple[bytes, bytes]
+    ) -> Reply:
+        """Answer in the application's place."""
+        reply = orjson.dumps({"error": sentence})
+        environ[request_log.REASON] = sentence
+        self._tell(environ, status, 0, len(reply), 0.0)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(reply)).encode()),
+            header,
+        ]
+        return status, headers, reply
 
     def _ask(self, environ: WSGIEnvironment, body: bytes) -> Reply:
         """Call the WSGI application."""
@@ -119,6 +184,22 @@ class Bridge:
     def _tell(self, *answer: Any) -> None:
         for observe in self._observers:
             observe(*answer)
+
+
+class _Share:
+    """What one request holds of the bytes that all of them may."""
+
+    __slots__ = ("_bridge", "_size", "refused")
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._size = 0
+        self.refused = False
+
+    def set(self, size: int) -> None:
+        """Hold so many from now on."""
+        self._bridge.held += size - self._size
+        self._size = size
 
 
 def _environ(scope: dict[str, Any]) -> WSGIEnvironment:
@@ -153,25 +234,6 @@ def _announced(environ: WSGIEnvironment) -> int:
     return int(environ.get("CONTENT_LENGTH") or 0)
 
 
-async def _read(receive: Receive, most: int) -> bytes | None:
-    """Return the body, at most one byte more than `most`; None where it stopped before its end."""
-    chunks: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message["body"]
-        more = message["more_body"]
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > most:
-            await _drain(receive, more=more)
-            return b"".join(chunks)[: most + 1]
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
 async def _drain(receive: Receive, *, more: bool = True) -> None:
     """Read what the client still sends, and keep nothing of it."""
     size = 0
@@ -181,14 +243,3 @@ async def _drain(receive: Receive, *, more: bool = True) -> None:
             return
         size += len(message["body"])
         more = message["more_body"]
-
-
-def _stalled() -> Reply:
-    """Tell a client, if it is still there, that its body did not come to its end."""
-    reply = orjson.dumps({"error": _STALLED})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(reply)).encode()),
-        (b"connection", b"close"),
-    ]
-    return 408, headers, reply

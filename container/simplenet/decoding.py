@@ -39,10 +39,10 @@ class BodyError(ValueError):
     """A request body that cannot be read; the message goes to the caller as it is."""
 
 
-def csv(body: bytes, columns: int) -> Features:
-    """Read one row of features a line, without header or label."""
+def csv(body: bytes, columns: int, before: int = 0) -> Features:
+    """Read one row of features a line, without header or label; `before` lines come before."""
     try:
-        rows = table.read_bytes(body, "The body", columns)
+        rows = table.read_bytes(body, "The body", columns, before + 1)
     except table.TableError as error:
         raise BodyError(str(error)) from None
     if not len(rows):
@@ -104,12 +104,12 @@ def _json_in_pieces(body: bytes, columns: int) -> Features | None:
     return np.concatenate(blocks)
 
 
-def json_lines(body: bytes, columns: int) -> Features:
-    """Read one JSON row a line."""
+def json_lines(body: bytes, columns: int, before: int = 0) -> Features:
+    """Read one JSON row a line; `before` lines come before."""
     body = body.rstrip()
     if not body:
         raise BodyError('The body is empty; expected one {"features": [...]} a line.')
-    start = before = 0
+    start = 0
     blocks: list[Features] = []
     while start < len(body):
         end = body.find(b"\n", start + PIECE_BYTES) + 1 or len(body)

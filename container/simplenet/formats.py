@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 import orjson
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
 from simplenet import decoding, encoding
-from simplenet.decoding import BodyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +23,11 @@ if TYPE_CHECKING:
 class Format:
     """How one media type spells features and scores.
 
-    One that has a record a line can say of a record that it is bad, in the place of its score.
+    One that has a record a line can say of a record that it is bad, in the place of its score; it
+    decodes a part of a body too, if it is told how many lines come before.
     """
 
-    decode: Callable[[bytes, int], Features]
+    decode: Callable[..., Features]  # of the body, and how many columns there must be
     encode: Callable[[Scores], bytes]
     bad_record: Callable[[str], bytes] | None = None
 
@@ -76,37 +75,6 @@ def _is_lines(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return bool(rest) or "features" in document or "data" in document
-
-
-def answer_each(
-    request: Format,
-    reply: Format,
-    body: bytes,
-    columns: int,
-    score: Callable[[Features], Scores],
-) -> tuple[bytes, int] | None:
-    """Return a line for each line of the body, and how many; one that is bad says so in its place.
-
-    None where either format has no lines.
-    """
-    if request.bad_record is None or reply.bad_record is None:
-        return None
-    lines = body.rstrip().splitlines()
-    rows = [_try(request, line, columns) for line in lines]
-    good = [row for row in rows if not isinstance(row, BodyError)]
-    scored = reply.encode(score(np.concatenate(good))) if good else b""
-    texts = iter(scored.splitlines(keepends=True))
-    answers = [
-        reply.bad_record(str(row)) if isinstance(row, BodyError) else next(texts) for row in rows
-    ]
-    return (b"".join(answers), len(lines)) if lines else None
-
-
-def _try(request: Format, line: bytes, columns: int) -> Features | BodyError:
-    try:
-        return request.decode(line, columns)
-    except BodyError as error:
-        return error
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ import numpy as np
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from simplenet import formats, request_log
+from simplenet import formats, marking, request_log
 from simplenet.decoding import BodyError
 from simplenet.formats import FORMATS
 from simplenet.replies import Reply, refusal
@@ -51,15 +51,14 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     score = partial(_score, net)
     try:
         features = decoder.decode(content, net.input_dim)
+        text, rows = encoder.encode(score(features)), len(features)
     except BodyError:
-        answer = settings.bad_records == "mark" and formats.answer_each(
+        answer = settings.bad_records == "mark" and marking.answer_each(
             decoder, encoder, content, net.input_dim, score
         )
         if not answer:
             raise
         text, rows = answer
-    else:
-        text, rows = encoder.encode(score(features)), len(features)
     environ[request_log.ROWS] = rows
     reply = Reply(text, content_type=reply_type)
     # Whoever sends custom attributes gets them back; a header can hold no more than these.
@@ -69,12 +68,15 @@ def invoke(net: SimpleNet, settings: Settings) -> Response:
     return reply
 
 
-def _score(net: SimpleNet, features: Features) -> Scores:
-    """Return the scores: numbers that float32 holds may be too large to be standardised."""
+def _score(net: SimpleNet, features: Features, before: int = 0) -> Scores:
+    """Return the scores: numbers that float32 holds may be too large to be standardised.
+
+    `before` rows come before these.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         scores = net.score(features)
     if not math.isfinite(scores.sum()):
-        row = int(np.argmin(np.isfinite(scores))) + 1
+        row = before + int(np.argmin(np.isfinite(scores))) + 1
         raise BodyError(
             f"Row {row} has no score: its numbers are too large for this model. "
             "Expected such as it was trained on."

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import orjson
@@ -19,6 +20,14 @@ from simplenet.replies import document, refusal
 if TYPE_CHECKING:
     from simplenet.paths import Paths
     from simplenet.settings import Settings
+
+
+#: What a caller of this endpoint may ask for.
+EXPECTED = "GET /ping, GET or POST /models, or POST /models/NAME/invoke"
+
+# Any other name could be loaded, and then have no path to be asked for or unloaded by.
+_NAME = re.compile(r"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*")
+_MOST_NAME = 512
 
 
 class Routes:
@@ -57,6 +66,12 @@ class Routes:
             name = url = None
         if not (isinstance(name, str) and isinstance(url, str) and name and url):
             return refusal(400, 'The body names no model; expected {"model_name": , "url": }.')
+        if not _NAME.fullmatch(name) or len(name) > _MOST_NAME:
+            return refusal(
+                400,
+                f"model_name is {name[:80]!r}; expected at most {_MOST_NAME} characters, none of "
+                "them a control character, and the first no '/'.",
+            )
         self._models.load(name, url)
         return document({"modelName": name, "modelUrl": url})
 

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SENTENCES = {
-    404: "There is no such path; expected GET /ping or POST /invocations.",
-    405: "The path does not take this method; expected GET /ping or POST /invocations.",
-}
+_SENTENCES = {404: "There is no such path", 405: "The path does not take this method"}
 
 
 class Reply(Response):
@@ -56,10 +53,13 @@ def refuse_body(error: BodyError) -> Response:
     return refusal(400, str(error))
 
 
-def refuse_request(error: HTTPException) -> Response:
+def refuse_request(expected: str, error: HTTPException) -> Response:
     """Tell the caller what is wrong with the request, as HTTP itself sees it."""
     code = error.code or 500
-    reply = refusal(code, _SENTENCES.get(code, error.description or error.name))
+    if code in _SENTENCES:
+        reply = refusal(code, f"{_SENTENCES[code]}; expected {expected}.")
+    else:
+        reply = refusal(code, error.description or error.name)
     if allowed := getattr(error, "valid_methods", None):
         reply.headers["Allow"] = ", ".join(sorted(allowed))
     return reply

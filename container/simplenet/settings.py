@@ -26,6 +26,8 @@ class Settings:
     threads: int = 4
     timeout: int = 60
     max_payload_mb: int = 100
+    bodies_mb: int = 400
+    connections: int = 1000
     default_accept: str = ""
     multi_model: bool = False
     bad_records: str = "fail"
@@ -57,6 +59,9 @@ class Settings:
                 raise SettingsError(f"{name} is {text[:40]!r}; expected {' or '.join(names)}.")
             return text
 
+        # CreateTransformJob's 0 means "a stream of any length": as much as asynchronous inference
+        # sends at most.
+        payload = number("SAGEMAKER_MAX_PAYLOAD_IN_MB", cls.max_payload_mb, 0, 1024) or 1024
         return cls(
             port=number("SAGEMAKER_BIND_TO_PORT", cls.port, 1, 65535),
             workers=number(
@@ -66,16 +71,17 @@ class Settings:
                 512,
             ),
             threads=number("SIMPLENET_THREADS", cls.threads, 1, 64),
+            # A worker beats once a second: with less it would be killed while it is well.
             timeout=number(
                 "SAGEMAKER_MODEL_SERVER_TIMEOUT",
-                number("MODEL_SERVER_TIMEOUT", cls.timeout, 1, 3600),
-                1,
+                number("MODEL_SERVER_TIMEOUT", cls.timeout, 3, 3600),
+                3,
                 3600,
             ),
-            # CreateTransformJob's 0 means "a stream of any length": as much as asynchronous
-            # inference sends at most.
-            max_payload_mb=number("SAGEMAKER_MAX_PAYLOAD_IN_MB", cls.max_payload_mb, 0, 1024)
-            or 1024,
+            max_payload_mb=payload,
+            # With less than one of the largest, such a body would always be refused.
+            bodies_mb=number("SIMPLENET_BODIES_MB", 4 * payload, payload, 1_000_000),
+            connections=number("SIMPLENET_CONNECTIONS", cls.connections, 1, 100_000),
             default_accept=environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "").strip(),
             multi_model=choice("SAGEMAKER_MULTI_MODEL", "false", "true", "false") == "true",
             bad_records=choice("SIMPLENET_BAD_RECORDS", cls.bad_records, "fail", "mark"),

@@ -44,17 +44,22 @@ class TableError(ValueError):
 
 
 def read(
-    stream: BinaryIO, name: str, columns: int | None = None, threads: int = 1
+    stream: BinaryIO,
+    name: str,
+    columns: int | None = None,
+    threads: int = 1,
+    first_line: int = 1,
 ) -> Iterator[NDArray[np.float32]]:
     """Read CSV from `stream`, yielding arrays of shape (rows, columns), in order.
 
-    `name` is what errors call the source. `columns` is how many there must be; by default what the
-    first line has. Blank lines at the end are no rows. `threads` parse that many blocks at a time.
+    `name` is what errors call the source, and `first_line` the number of its first line. `columns`
+    is how many there must be; by default what the first line has. Blank lines at the end are no
+    rows. `threads` parse that many blocks at a time.
 
     Raises:
         TableError: for the first cell, line or byte that cannot be read.
     """
-    line = 1
+    line = first_line
     for block, quick in _parse_ahead(_blocks(stream), columns, threads):
         table = quick
         if table is None or columns not in {None, table.shape[1]}:
@@ -64,12 +69,13 @@ def read(
         line += len(table)
 
 
-def read_bytes(text: bytes, name: str, columns: int) -> NDArray[np.float32]:
+def read_bytes(text: bytes, name: str, columns: int, first_line: int = 1) -> NDArray[np.float32]:
     """Read all of `text`, as `read` does, into one array of shape (rows, columns)."""
     if len(text) > BLOCK_BYTES:
-        return np.concatenate([*read(io.BytesIO(text), name, columns)])
+        blocks = read(io.BytesIO(text), name, columns, first_line=first_line)
+        return np.concatenate([np.empty((0, columns), np.float32), *blocks])
     block = text.removeprefix(_BYTE_ORDER_MARK).rstrip(_END)
-    return parse(block, name, 1, columns) if block else np.empty((0, columns), np.float32)
+    return parse(block, name, first_line, columns) if block else np.empty((0, columns), np.float32)
 
 
 def parse(

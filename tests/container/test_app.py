@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simplenet import app as application
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
-from simplenet.settings import Settings
+from simplenet.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from simplenet.paths import Paths
 
     from tests.conftest import Moons
+
+
+# A row as CSV, as JSON Lines, and what is said of it if it is bad.
+LINES = [
+    ("1,2", "[1, 2]", ""),
+    ("3,4.5", '{"features": [3, 4.5]}', ""),
+    ("x,2", "[x, 2]", "line {}"),
+    ("1", "[1]", "line {}"),
+    ("", "", "line {}"),
+    ("3.4e38,-3.4e38", "[3.4e38, -3.4e38]", "row {}"),
+]
+
+PATHS = ("/ping", "/invocations", "/execution-parameters")
 
 
 def test_ping_is_200_and_empty(client: FlaskClient) -> None:
@@ -79,6 +94,8 @@ def test_accept_chooses_the_type_of_the_reply(client: FlaskClient) -> None:
             "column 2 is lists in lists",
         ),
         ("GET", "/invocations", b"", {}, 405, "expected GET /ping or POST /invocations"),
+        ("OPTIONS", "/invocations", b"", {}, 405, "expected GET /ping or POST /invocations"),
+        ("OPTIONS", "/ping", b"", {}, 405, "expected GET /ping or POST /invocations"),
         ("GET", "/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/ping/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("POST", "//invocations", b"1,2", {}, 404, "expected GET /ping or POST /invocations"),
@@ -100,6 +117,13 @@ def test_a_bad_request_gets_its_status_and_one_sentence(
     assert (status, "application/json") == (reply.status_code, reply.headers["Content-Type"])
     assert ["error"] == [*reply.get_json()]
     assert sentence in reply.get_json()["error"]
+
+
+def test_a_405_names_the_methods_that_there_are(client: FlaskClient) -> None:
+    """As HTTP asks of it (RFC 9110, 15.5.6)."""
+    allowed = [client.open(path, method="OPTIONS").headers["Allow"] for path in PATHS]
+
+    assert ["GET, HEAD, POST", "POST", "GET, HEAD"] == allowed
 
 
 def test_a_body_that_is_too_large_is_413(trained: Paths) -> None:
@@ -161,12 +185,18 @@ def test_ping_takes_every_method_that_aws_names(client: FlaskClient) -> None:
             Settings(workers=50, max_payload_mb=5),
             {"MaxConcurrentTransforms": 50, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 2},
         ),
+        (
+            Settings(workers=512, max_payload_mb=1024),
+            {"MaxConcurrentTransforms": 100, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 1},
+        ),
     ],
 )
 def test_execution_parameters_are_those_of_the_workers(
     trained: Paths, settings: Settings, expected: dict[str, object]
 ) -> None:
-    """MaxConcurrentTransforms is the workers'; times MaxPayloadInMB it is 100 at most (B3, B8)."""
+    """MaxConcurrentTransforms is the workers' as long as it, times MaxPayloadInMB, is 100 at most
+    (B3, B8).
+    """
     reply = create_app(trained, settings).test_client().get("/execution-parameters")
 
     assert expected == reply.get_json()
@@ -228,6 +258,55 @@ def test_a_bad_record_fails_the_request_unless_it_is_to_be_marked(trained: Paths
     assert ["score", "predicted_label"] == [*json.loads(lines[1])]
 
 
+@given(
+    lines=st.lists(st.sampled_from(LINES), min_size=1, max_size=200),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    media_type=st.sampled_from(["text/csv", "application/jsonlines"]),
+)
+def test_each_bad_line_is_marked_with_its_number_and_each_good_one_scored(
+    trained: Paths, lines: list[tuple[str, str, str]], end: str, media_type: str
+) -> None:
+    """A line out for each line in, wherever the bad ones are, and however lines end (B10, B17)."""
+    client = create_app(trained, Settings(bad_records="mark")).test_client()
+    column = ["text/csv", "application/jsonlines"].index(media_type)
+    lines.append(LINES[0])  # what ends a body blank is no line of it
+    reply = client.post(
+        "/invocations",
+        data=end.join(line[column] for line in lines),
+        content_type=media_type,
+        headers={"Accept": "application/jsonlines"},
+    )
+    answers = [json.loads(line) for line in reply.text.splitlines()]
+
+    assert len(lines) == len(answers)
+    for number, (line, answer) in enumerate(zip(lines, answers, strict=True), 1):
+        sentence = line[2].format(number)
+        assert sentence.lower() in answer.get("error", "").lower()
+        assert bool(sentence) != ("score" in answer)
+
+
+@pytest.mark.parametrize("media_type", ["text/csv", "application/jsonlines"])
+def test_a_body_of_bad_lines_is_refused_as_a_whole(trained: Paths, media_type: str) -> None:
+    """What is marked is bounded, in memory and in time (B10)."""
+    client = create_app(trained, Settings(bad_records="mark")).test_client()
+    marked, refused = (
+        client.post("/invocations", data="x\n" * lines, content_type=media_type)
+        for lines in (10_000, 10_001)
+    )
+
+    assert (200, 10_000) == (marked.status_code, len(marked.text.splitlines()))
+    assert 400 == refused.status_code
+    assert "More than 10,000 lines are bad" in refused.get_json()["error"]
+    assert "line 10001" in refused.get_json()["error"].lower()
+
+
+def test_a_large_body_of_blank_lines_has_no_row(client: FlaskClient) -> None:
+    """It is as empty as a small one (H27)."""
+    reply = client.post("/invocations", data="\n" * (1 << 20))
+
+    assert (400, "The body is empty") == (reply.status_code, reply.get_json()["error"][:17])
+
+
 @pytest.mark.parametrize("attributes", ["a=b", "x" * 1024])
 def test_custom_attributes_come_back(client: FlaskClient, attributes: str) -> None:
     """What the response does not set, the caller does not get (H22)."""
@@ -258,6 +337,19 @@ def test_a_default_accept_is_the_environment_s(trained: Paths) -> None:
     for headers in ({}, {"Accept": "*/*"}):
         reply = client.post("/invocations", data="1,2", headers=headers)
         assert "application/json" == reply.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("accept", ["application/pdf", "json", "text/csv;q=0", "\x00"])
+def test_a_default_accept_that_nothing_satisfies_starts_no_server(
+    trained: Paths, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    """Else each request without an Accept would be 406 (H25)."""
+    with pytest.raises(SettingsError, match="SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is .* expected"):
+        create_app(trained, Settings(default_accept=accept))
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(trained.root))
+    monkeypatch.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/pdf")
+    with pytest.raises(SystemExit, match="serve: SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is"):
+        application.serve()
 
 
 def test_a_compressed_body_is_415(client: FlaskClient) -> None:

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from simplenet import request_log
-from simplenet.app import create_app
+from simplenet.app import Application, create_app
 from simplenet.bridge import Bridge
+from simplenet.model import SimpleNet
 from simplenet.settings import Settings
 
 if TYPE_CHECKING:
-    from flask import Flask
     from simplenet.paths import Paths
 
 Answer = tuple[int, dict[str, str], bytes]
 
 
+SETTINGS = Settings(max_payload_mb=1, threads=1)
+
+
 def ask(
-    app: Flask,
+    app: Application,
     chunks: list[bytes],
     headers: list[tuple[bytes, bytes]],
     path: bytes = b"/invocations",
 ) -> Answer:
-    """Send one request through the bridge; chunks that end in None stall."""
-    scope = {
+    """Send one request through a bridge to the application."""
+    bridge = Bridge(app.wsgi_app, SETTINGS, app.takes_long, app.observers)
+    return through(bridge, chunks, headers, path)
+
+
+def scope(headers: list[tuple[bytes, bytes]], path: bytes = b"/invocations") -> dict[str, Any]:
+    """Return what gunicorn says of a request."""
+    return {
         "type": "http",
         "method": "POST",
         "raw_path": path,
@@ -40,6 +49,15 @@ def ask(
         "server": ("127.0.0.1", 8080),
         "headers": headers,
     }
+
+
+def through(
+    bridge: Bridge,
+    chunks: list[bytes],
+    headers: list[tuple[bytes, bytes]],
+    path: bytes = b"/invocations",
+) -> Answer:
+    """Send one request through a bridge; chunks that end in `stall` never end."""
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
     ]
@@ -55,19 +73,19 @@ def ask(
 
     if chunks and chunks[-1] != b"stall":
         messages[-1]["more_body"] = False
-    asyncio.run(Bridge(app.wsgi_app, 1 << 20, 1, [request_log.write])(scope, receive, send))
+    asyncio.run(bridge(scope(headers, path), receive, send))
     start, body = sent
     fields = {name.decode().lower(): text.decode("latin-1") for name, text in start["headers"]}
     return start["status"], fields, body["body"]
 
 
 @pytest.fixture(scope="module")
-def app(trained: Paths) -> Flask:
+def app(trained: Paths) -> Application:
     """The application, of one megabyte bodies."""
-    return create_app(trained, Settings(max_payload_mb=1))
+    return create_app(trained, SETTINGS)
 
 
-def test_a_body_in_pieces_is_one_body(app: Flask) -> None:
+def test_a_body_in_pieces_is_one_body(app: Application) -> None:
     """Small or large, at once or in a thread (H29)."""
     for rows in (2, 50_000):
         status, fields, body = ask(app, [b"1,2\n" * (rows // 2)] * 2, [(b"accept", b"text/csv")])
@@ -76,7 +94,55 @@ def test_a_body_in_pieces_is_one_body(app: Flask) -> None:
         assert fields["content-length"] == str(len(body))
 
 
-def test_a_body_that_stops_is_408(app: Flask) -> None:
+@pytest.mark.parametrize(
+    ("hidden_dim", "rows", "thread"),
+    [
+        (20, 1, "MainThread"),
+        (20, 1_000, "MainThread"),
+        (20, 5_000, "invocation_0"),
+        (4096, 1, "MainThread"),
+        (4096, 1_000, "invocation_0"),
+    ],
+)
+def test_what_takes_long_is_not_the_event_loop_s(
+    paths: Paths, hidden_dim: int, rows: int, thread: str
+) -> None:
+    """`/ping` has 2 s, whatever the other requests are: many rows, or few in a wide network, are
+    scored in a thread; one row costs none (H13).
+    """
+    SimpleNet(2, hidden_dim).save(paths.model_file)
+    app = create_app(paths, SETTINGS)
+    threads: list[str] = []
+    app.observers.append(lambda *_: threads.append(threading.current_thread().name))
+    status, _, body = ask(app, [b"1,2\n" * rows], [])
+
+    assert (200, rows) == (status, body.count(b"\n"))
+    assert [thread] == threads
+
+
+def test_a_model_that_may_have_to_be_loaded_is_not_the_event_loop_s(paths: Paths) -> None:
+    """A disk takes as long as it takes, and `/ping` has 2 s (H13, H38)."""
+    SimpleNet(2).save(paths.models / "a" / "model.safetensors")
+    app = create_app(paths, Settings(multi_model=True))
+    threads: dict[str, str] = {}
+    app.observers.append(
+        lambda environ, *_: threads.update({environ["PATH_INFO"]: threading.current_thread().name})
+    )
+    asked = json.dumps({"model_name": "a", "url": str(paths.models / "a")}).encode()
+    answers = [
+        ask(app, [body], [], path)[0]
+        for path, body in ((b"/models", asked), (b"/models/a/invoke", b"1,2"), (b"/ping", b""))
+    ]
+
+    assert [200, 200, 200] == answers
+    assert {
+        "/models": "invocation_0",
+        "/models/a/invoke": "invocation_0",
+        "/ping": "MainThread",
+    } == threads
+
+
+def test_a_body_that_stops_is_408(app: Application) -> None:
     """A client that stalls gets a sentence, and its connection ends."""
     status, fields, body = ask(app, [b"1,", b"stall"], [(b"content-length", b"100")])
 
@@ -85,7 +151,7 @@ def test_a_body_that_stops_is_408(app: Flask) -> None:
 
 
 def test_the_log_has_a_line_a_request_and_no_payload(
-    app: Flask, capfd: pytest.CaptureFixture[str]
+    app: Application, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Time, status, rows, bytes, milliseconds, types, reason; `/ping` has none."""
     ask(app, [b""], [], b"/ping")
@@ -113,13 +179,56 @@ def test_the_log_has_a_line_a_request_and_no_payload(
     ],
 )
 def test_a_body_too_large_is_413_however_it_is_announced(
-    app: Flask, headers: list[tuple[bytes, bytes]]
+    app: Application, headers: list[tuple[bytes, bytes]]
 ) -> None:
     """By its length, before it is sent, or in chunks without a length (B8)."""
     status, _, body = ask(app, [b"1,2\n" * 100_000] * 5, headers)
 
     assert 413 == status
     assert "larger than 1 MB" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("announced", [[], [(b"content-length", b"400000")]])
+def test_bodies_that_are_too_many_together_are_503(
+    app: Application, announced: list[tuple[bytes, bytes]]
+) -> None:
+    """Each alone is small enough; the next is told to come again, whether it says its length or
+    not, and those that were there first are answered. Nothing is held in the end (B8, H17).
+    """
+    bridge = Bridge(app.wsgi_app, Settings(max_payload_mb=1, bodies_mb=1), app.takes_long)
+    body = b"1,2\n" * 100_000
+    statuses: list[int] = []
+    fields: list[tuple[bytes, bytes]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if "status" in message:
+            statuses.append(message["status"])
+            fields.extend(message["headers"])
+
+    async def ask_all() -> None:
+        rest = asyncio.Event()
+
+        async def first() -> dict[str, Any]:
+            if bridge.held:
+                await rest.wait()
+                return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": body * 2, "more_body": True}
+
+        async def next_() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        waiting = asyncio.create_task(bridge(scope([]), first, send))
+        await asyncio.sleep(0)
+        await bridge(scope(announced), next_, send)
+        rest.set()
+        await waiting
+        await bridge(scope(announced), next_, send)
+
+    asyncio.run(ask_all())
+
+    assert [503, 200, 200] == statuses
+    assert (b"retry-after", b"1") in fields
+    assert 0 == bridge.held
 
 
 HEADER = st.binary(max_size=40).filter(lambda text: not {*text} & {0, 10, 13})
@@ -148,7 +257,7 @@ TYPES = st.sampled_from([b"text/csv", b"application/json", b"application/jsonlin
     path=st.just(b"/invocations") | st.binary(max_size=20),
 )
 def test_no_request_is_our_own_fault(
-    app: Flask, headers: list[tuple[bytes, bytes]], body: bytes, path: bytes
+    app: Application, headers: list[tuple[bytes, bytes]], body: bytes, path: bytes
 ) -> None:
     """Any header, body and path is answered by scores or by one sentence, and never by a 500."""
     status, fields, reply = ask(app, [body], headers, path)

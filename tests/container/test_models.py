@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simplenet import models as module
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
 from simplenet.models import Models
+from simplenet.paths import Paths
 from simplenet.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flask.testing import FlaskClient
-    from simplenet.paths import Paths
 
 
 @pytest.fixture
@@ -70,6 +75,48 @@ def test_no_name_leads_out_of_the_directory(many: FlaskClient, paths: Paths, nam
     assert before == sorted(paths.root.rglob("*"))
 
 
+@given(name=st.text(min_size=1) | st.from_regex(r"[/.%?#;a\n ]{1,9}", fullmatch=True))
+def test_what_can_be_loaded_can_be_unloaded(name: str) -> None:
+    """A name that no path leads to is refused, for its memory would never be free again (H40)."""
+    with TemporaryDirectory() as root:
+        paths = Paths(Path(root))
+        SimpleNet(2).save(paths.models / "model.safetensors")
+        client = create_app(paths, Settings(multi_model=True)).test_client()
+        loaded = load(client, name, str(paths.models))
+        path = "/models/" + quote(name, safe="")
+        answers = (
+            client.get(path),
+            client.post(f"{path}/invoke", data="1,2"),
+            client.delete(path),
+            client.get(path),
+        )
+
+        assert loaded in {200, 400}
+        if loaded == 200:
+            assert [200, 200, 200, 404] == [answer.status_code for answer in answers]
+
+
+@pytest.mark.parametrize("name", ["/a", "/", "a\nb", "a" * 513])
+def test_a_name_that_no_path_leads_to_is_a_sentence(
+    many: FlaskClient, paths: Paths, name: str
+) -> None:
+    """It says what a name may be (H27)."""
+    asked = {"model_name": name, "url": str(paths.models / "small" / "model")}
+    reply = many.post("/models", json=asked)
+
+    assert 400 == reply.status_code
+    assert f"model_name is {name[:80]!r}; expected at most 512" in reply.get_json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/models/", "/", "/model"])
+def test_a_path_that_is_none_here_is_told_those_that_are(many: FlaskClient, path: str) -> None:
+    """A multi-model endpoint has no /invocations (H39), and its sentence does not say so (H27)."""
+    reply = many.post(path, data="1,2")
+
+    assert 404 == reply.status_code
+    assert reply.get_json()["error"].endswith("POST /models, or POST /models/NAME/invoke.")
+
+
 @pytest.mark.parametrize("url", ["/", "/etc", "{models}/../model", "{models}/x\0", "", 7, None])
 def test_no_url_leads_out_of_the_directory(many: FlaskClient, paths: Paths, url: Any) -> None:
     """Only what SageMaker has put below /opt/ml/models is loaded."""
@@ -79,8 +126,15 @@ def test_no_url_leads_out_of_the_directory(many: FlaskClient, paths: Paths, url:
 
 
 def test_a_model_that_never_fits_is_507(many: FlaskClient, paths: Paths) -> None:
-    """507 makes SageMaker unload others, and says so to the caller (H38)."""
-    assert 507 == load(many, "a", str(paths.models / "large"))
+    """507 makes SageMaker unload others, and says so to the caller (H38); the file's size is enough
+    to know, and a terabyte of nothing is not read.
+    """
+    huge = paths.models / "huge"
+    huge.mkdir()
+    with (huge / "model.safetensors").open("wb") as file:
+        file.truncate(1 << 40)
+
+    assert [507, 507] == [load(many, "a", str(paths.models / name)) for name in ("large", "huge")]
     assert {"models": []} == many.get("/models").get_json()
 
 
@@ -105,14 +159,57 @@ def test_another_worker_s_models_are_ours(tmp_path: Path, many: FlaskClient, pat
     del many
     entries = _entries(tmp_path)
     one, other = (Models(entries, paths.models, "model.safetensors", 1 << 20) for _ in range(2))
-    one.load("a", str(paths.models / "small" / "model"))
-    net = other.get("a")
-    one.unload("a")
-    with pytest.raises(module.NotLoadedError):
-        other.get("a")
-    one.load("a", str(paths.models / "small2" / "model"))
+    for _ in range(20):  # within a tick of the file system's clock, and with the inode of the last
+        one.load("a", str(paths.models / "small" / "model"))
+        net = other.get("a")
+        one.unload("a")
+        with pytest.raises(module.NotLoadedError):
+            other.get("a")
+        one.load("a", str(paths.models / "small" / "model"))
 
-    assert net is not other.get("a")
+        assert net is not other.get("a")
+        one.unload("a")
+
+
+def test_what_is_unloaded_is_let_go_of_however_soon(
+    tmp_path: Path, many: FlaskClient, paths: Paths
+) -> None:
+    """Also in the tick of the file system's clock in which a worker has just looked (H39)."""
+    del many
+    entries = _entries(tmp_path)
+    one, other = (Models(entries, paths.models, "model.safetensors", 1 << 20) for _ in range(2))
+    for _ in range(20):
+        one.load("a", str(paths.models / "small" / "model"))
+        net = weakref.ref(other.get("a"))
+        other.release()
+        one.unload("a")
+        other.release()
+        gc.collect()
+
+        assert net() is None
+
+
+def test_what_is_unloaded_while_it_is_read_is_not_kept(
+    tmp_path: Path, many: FlaskClient, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request that was under way is answered, and the memory is free after it (H39)."""
+    del many
+    entries = _entries(tmp_path)
+    one, other = (Models(entries, paths.models, "model.safetensors", 1 << 20) for _ in range(2))
+    one.load("a", str(paths.models / "small" / "model"))
+    read = SimpleNet.load
+
+    def read_slowly(path: Path) -> SimpleNet:
+        one.unload("a")
+        other.release()
+        return read(path)
+
+    monkeypatch.setattr(SimpleNet, "load", read_slowly)
+    net = weakref.ref(other.get("a"))
+    other.release()
+    gc.collect()
+
+    assert net() is None
 
 
 def test_thousands_are_listed_by_page(tmp_path: Path, many: FlaskClient, paths: Paths) -> None:

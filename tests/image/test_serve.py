@@ -167,6 +167,7 @@ def test_a_bad_request_is_a_sentence(
     reply = server.score(body, **headers)
 
     assert (status, ["error"]) == (reply.status_code, [*reply.json()])
+    assert reply.reason not in {"", "Unknown"}
     assert sentence in reply.json()["error"]
     assert 200 == server.score("1,2").status_code
 

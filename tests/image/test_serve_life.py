@@ -1,4 +1,4 @@
-"""The life of a server: how it starts, what ends it, and what it is set to."""
+"""The life of a server: what it bears, what ends it, and what it is set to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,77 +56,6 @@ class Load:
                 self.statuses.append(self._server.score("1,2").status_code)
             except requests.RequestException:  # noqa: PERF203  # each request fails for itself
                 self.lost += 1
-
-
-@pytest.mark.parametrize(
-    ("names", "options", "sentence"),
-    [
-        ((), (), "There is no model: /opt/ml/model holds nothing; expected model.safetensors"),
-        (("model.pkl", "x"), (), "/opt/ml/model holds model.pkl, x; expected model.safetensors"),
-        ((), ("--env", "SIMPLENET_BAD_RECORDS=x"), "SIMPLENET_BAD_RECORDS is 'x'; expected fail"),
-        ((), ("--env", "SAGEMAKER_BIND_TO_PORT=x"), "SAGEMAKER_BIND_TO_PORT is 'x'; expected a w"),
-    ],
-)
-def test_a_server_that_cannot_serve_ends_with_a_sentence(
-    image: str, tmp_path: Path, names: tuple[str, ...], options: tuple[str, ...], sentence: str
-) -> None:
-    """Before the model is loaded nothing listens (H16), and it says what is there instead (H7)."""
-    (tmp_path / "model").mkdir()
-    for name in names:
-        (tmp_path / "model" / name).write_bytes(b"")
-    done = engine.run("--volume", f"{tmp_path}:/opt/ml:ro", *options, image, "serve")
-
-    assert 0 != done.returncode
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_sagemaker_may_choose_the_port(image: str, served: Path) -> None:
-    """In an inference pipeline it is SAGEMAKER_BIND_TO_PORT's, as the image's label says, and the
-    range it may be from means nothing (H12, H35).
-    """
-    options = ("--env", "SAGEMAKER_BIND_TO_PORT=9123", "--env")
-    with serving(
-        *(image, served, *options, "SAGEMAKER_SAFE_PORT_RANGE=21000-21999"), inside=9123
-    ) as server:
-        assert 200 == server.score("0.5,0.25").status_code
-
-
-@pytest.mark.parametrize("media_type", ["text/csv", "application/x-npy"])
-def test_a_pipeline_hands_on_what_the_container_before_replied(
-    image: str, served: Path, tmp_path: Path, media_type: str
-) -> None:
-    """Body and type of one's reply are the next one's request, as they are (H48)."""
-    net = SimpleNet(1)
-    net.save(tmp_path / "model" / "model.safetensors")
-    for path in (tmp_path, *tmp_path.rglob("*")):
-        path.chmod(0o755)
-    with serving(image, served) as one, serving(image, tmp_path) as other:
-        first = one.score("1,2\n3,4", Accept=media_type)
-        second = other.score(first.content, Content_Type=first.headers["Content-Type"])
-
-    assert (200, media_type) == (second.status_code, second.headers["Content-Type"])
-
-
-def test_no_network_is_needed(image: str, served: Path) -> None:
-    """EnableNetworkIsolation leaves the container nothing to call (H47)."""
-    ask = "from urllib.request import urlopen as u; print(u('http://127.0.0.1:8080/ping').status)"
-    with engine.container(
-        *("--network", "none", "--volume", f"{served}:/opt/ml:ro", image, "serve")
-    ) as name:
-        engine.wait_until(
-            lambda: engine.exits_well("exec", name, "python", "-c", ask), "/ping answers inside"
-        )
-
-
-def test_serverless_is_small_and_has_no_shared_memory(image: str, served: Path) -> None:
-    """1 GB, one core, any uid, nothing written but /tmp, no /dev/shm (H42, H50)."""
-    with serving(
-        *(image, served, "--memory", "1g", "--cpus", "1", *engine.HARDENED),
-        *("--tmpfs", "/tmp", "--tmpfs", "/dev/shm:ro"),  # noqa: S108
-    ) as server:
-        assert 1 == len(server.workers())
-        assert 200 == server.score("1,2").status_code
 
 
 def test_ping_is_answered_while_the_only_worker_scores(image: str, served: Path) -> None:
@@ -207,6 +137,73 @@ def test_sigterm_ends_an_idle_server_at_once(image: str, served: Path) -> None:
         session.post(f"{server.url}/invocations", data="1,2", headers=CSV, timeout=60)
 
         assert "0" == server.stop()
+
+
+def test_sigterm_kills_no_idle_worker(image: str, served: Path) -> None:
+    """Each ends by itself, well before its grace is over and gunicorn sends SIGKILL (H3)."""
+    with serving(image, served, *TWO_WORKERS) as server, requests.Session() as session:
+        session.post(f"{server.url}/invocations", data="1,2", headers=CSV, timeout=60)
+        code = server.stop()
+        log = engine.logs(server.name)
+
+    assert "0" == code
+    assert 2 == log.count("Worker exiting")
+    assert "Forcing close" not in log
+
+
+def _unread(server: Server, stack: ExitStack) -> None:
+    """Ask for a reply that no buffer holds, and read nothing of it."""
+    file = io.BytesIO()
+    np.save(file, np.zeros((1_000_000, 2), np.int8))
+    body = file.getvalue()
+    client = stack.enter_context(socket.create_connection(server.address, timeout=60))
+    client.sendall(
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\n"
+        b"Accept: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    engine.wait_until(
+        lambda: any(line.get("rows") == 1_000_000 for line in server.log()), "it is scored"
+    )
+
+
+def test_a_client_that_does_not_read_is_let_go(image: str, served: Path) -> None:
+    """Its reply is kept no longer than a body is waited for (H17)."""
+    connections = (
+        "print(sum(' 01 ' in line and ':1F90 ' in line for line in open('/proc/net/tcp')))"
+    )
+    options = (*ONE_WORKER, "--env", "SAGEMAKER_MODEL_SERVER_TIMEOUT=3")
+    with serving(image, served, *options) as server, ExitStack() as stack:
+        _unread(server, stack)
+        engine.wait_until(lambda: server.inside(connections) == "0", "its connection is closed")
+
+        assert 200 == server.score("1,2").status_code
+
+
+def test_sigterm_waits_for_no_client_that_does_not_read(image: str, served: Path) -> None:
+    """Else gunicorn waits until it has to kill the worker (H3)."""
+    with serving(image, served, *ONE_WORKER) as server, ExitStack() as stack:
+        _unread(server, stack)
+        code = server.stop()
+        log = engine.logs(server.name)
+
+    assert "0" == code
+    assert "Worker exiting" in log
+    assert "Forcing close" not in log
+
+
+def test_a_connection_too_many_is_503(image: str, served: Path) -> None:
+    """A worker's memory has a limit whatever comes, and whoever is turned away is told (H17)."""
+    options = (*ONE_WORKER, "--env", "SIMPLENET_CONNECTIONS=5")
+    with serving(image, served, *options) as server:
+        with ExitStack() as stack:
+            for _ in range(5):
+                stack.enter_context(socket.create_connection(server.address, timeout=60))
+            engine.wait_until(lambda: server.score("1,2").status_code == 503, "all are taken")
+            refused = server.score("1,2")
+
+        assert (503, "1") == (refused.status_code, refused.headers["Retry-After"])
+        assert "SIMPLENET_CONNECTIONS" in refused.json()["error"]
+        engine.wait_until(lambda: server.score("1,2").status_code == 200, "there is room again")
 
 
 def test_sigterm_lets_a_request_finish(image: str, served: Path, moons: Moons) -> None:
@@ -315,7 +312,7 @@ def test_unloading_frees_the_memory_of_every_worker(image: str, tmp_path: Path) 
             f"{server.url}/models", json={"model_name": "a", "url": url}, timeout=60
         )
 
-        assert 507 == loaded.status_code
+        assert (507, "Insufficient Storage") == (loaded.status_code, loaded.reason)
 
 
 def _grown(before: list[int], now: list[int], megabytes: int) -> int:
