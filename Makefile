@@ -12,7 +12,11 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/pip install --disable-pip-version-check
 SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | grep -v '\.md$$')
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --upgrade
+# An extra is named where it is meant, or pip finds a second, unpinned requirement beside the first.
+# `make lock UPGRADE=` keeps the pins, and adds what an .in file asks for besides. torch has its pin,
+# and no hash, in container/requirements-torch.txt.
+UPGRADE := --upgrade
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --generate-hashes --no-strip-extras --no-emit-package torch $(UPGRADE)
 
 .PHONY: help demo image cloud test check bench format lock clean
 
@@ -51,7 +55,7 @@ format: .venv/dev ## write the code as `make check` wants it
 	$(BIN)/ruff format
 	$(BIN)/shfmt --write $(SCRIPTS)
 
-lock: .venv/dev ## pin the newest versions of all dependencies
+lock: .venv/dev ## pin the newest versions of all dependencies, with their hashes
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
 	for part in container/requirements client/requirements client/requirements-cloud; do \
 	  $(LOCK) $$part.in -c requirements-dev.txt -o $$part.txt; \
@@ -69,22 +73,26 @@ clean: ## remove what the other commands made here
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "no virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 .venv/client: client/requirements.txt | .venv
-	$(PIP) --requirement $<
+	$(PIP) --require-hashes --requirement $<
 	@touch $@
 
 .venv/cloud: client/requirements-cloud.txt | .venv
-	$(PIP) --requirement $<
+	$(PIP) --require-hashes --requirement $<
 	@touch $@
 
 # torch alone comes from the index of its CPU builds, and first: then it is what the rest asks for.
-.venv/torch: container/requirements.txt | .venv
-	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' $<)"
+.venv/torch: container/requirements-torch.txt | .venv
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) --requirement $<
 	@touch $@
 
+# What torch asks for is there by the second step, unless this is a CUDA build: then the third brings
+# its libraries, in the versions that torch itself names.
 .venv/container: container/requirements.txt .venv/torch
-	$(PIP) --requirement $<
+	$(PIP) --require-hashes --requirement $<
+	$(PIP) --requirement container/requirements-torch.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt .venv/torch
-	$(PIP) --requirement $<
+	$(PIP) --require-hashes --requirement $<
+	$(PIP) --requirement container/requirements-torch.txt
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -172,8 +173,8 @@ def test_only_what_the_allow_list_names_is_in_the_image(tmp_path: Path) -> None:
     )
 
     package = {f"simplenet/{path.name}" for path in (CONTAINER / "simplenet").glob("*.py")}
-    expected = {"gunicorn.conf.py", "requirements.txt", "serve", "train"} | package
-    assert expected == set(files)
+    requirements = {"requirements.txt", "requirements-torch.txt"}
+    assert {"gunicorn.conf.py", "serve", "train"} | requirements | package == set(files)
 
 
 @needs_engine
@@ -185,6 +186,21 @@ def test_the_image_holds_no_leftovers(image: str) -> None:
         "for root in ('/opt/ml', '/root/.cache', '/tmp'):\n"
         "    for path in Path(root).rglob('*'): print(path)\n"
         "if Path('/opt/ml').exists(): print('/opt/ml')",
+    )
+
+
+@needs_engine
+def test_no_compiler_is_in_the_image(image: str) -> None:
+    """Nor what only builds and tests need: headers of torch, tests of the libraries."""
+    assert [] == inside(
+        image,
+        "import shutil, sysconfig\n"
+        "from pathlib import Path\n"
+        "for name in ('cc', 'gcc', 'g++', 'c++', 'clang', 'ld', 'as', 'make', 'cmake', 'rustc'):\n"
+        "    if shutil.which(name): print(name)\n"
+        "site = Path(sysconfig.get_path('purelib'))\n"
+        "for path in [*site.rglob('tests'), site / 'torch/test', site / 'torch/include']:\n"
+        "    if path.is_dir(): print(path)",
     )
 
 
@@ -214,6 +230,23 @@ def test_line_ends_are_unix_in_the_image(image: str) -> None:
         "    if path.is_file() and path.suffix != '.pyc' and b'\\r' in path.read_bytes():\n"
         "        print(path)",
     )
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "container/requirements.txt",
+        "client/requirements.txt",
+        "client/requirements-cloud.txt",
+        "requirements-dev.txt",
+    ],
+)
+def test_what_is_installed_is_held_to_hashes(lock: str) -> None:
+    """All but torch, whose file differs by the index it comes from."""
+    entries = re.split(r"\n(?=\S)", (PROJECT / lock).read_text("utf-8").strip())
+
+    assert [] == [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry]
+    assert [] == [entry for entry in entries if re.match("torch[=[]", entry)]
 
 
 def git(*arguments: str) -> list[str]:
