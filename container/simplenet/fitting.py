@@ -82,9 +82,13 @@ def check_reach(net: SimpleNet, data: Channel) -> None:
     """
     if not len(data.rows):
         return
+    mean, scale = (buffer.cpu().numpy().astype(np.float64) for buffer in (net.mean, net.scale))
+    # Where no number at all reaches so far, no column does, and one pass over them all is quick.
+    largest = max(-float(data.rows.min()), float(data.rows.max())) + np.abs(mean).max()
+    if largest / scale.min() <= _REACH:
+        return
     ends = np.stack([data.features.min(axis=0), data.features.max(axis=0)])
-    mean, scale = net.mean.cpu().numpy(), net.scale.cpu().numpy()
-    reach = np.abs((ends.astype(np.float64) - mean) / scale)
+    reach = np.abs((ends - mean) / scale)
     end, column = np.unravel_index(reach.argmax(), reach.shape)
     if reach[end, column] > _REACH:
         value = ends[end, column]

@@ -262,6 +262,18 @@ def test_a_row_that_no_network_can_score_is_named_before_training(
     assert not paths.model_file.exists()
 
 
+def test_columns_of_very_different_sizes_are_trained_on(
+    train: Callable[..., int], paths: Paths, moon_rows: np.ndarray
+) -> None:
+    """What is far away for one column is near for another."""
+    rows = moon_rows * [1, 1e-20, 1e30]
+    np.savetxt(paths.channels / "train" / "a.csv", rows, delimiter=",")
+
+    assert 0 == train(), paths.failure.read_text()
+    net = SimpleNet.load(paths.model_file)
+    assert accuracy(net, rows[:, 1:], rows[:, 0]) > 0.9
+
+
 @pytest.mark.parametrize(
     "error",
     [
