@@ -65,7 +65,7 @@ client/hyperparameters.json: container/simplenet/hyperparameters.py
 	PYTHONPATH=container $(PYTHON) -c 'from simplenet.hyperparameters import json_table; print(json_table(), end="")' > $@
 
 clean: ## remove what the other commands made here
-	rm -rf .venv demo_output run_output sagemaker_local transform_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
+	rm -rf .venv demo_output notebook_output run_output sagemaker_local transform_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
 	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:

@@ -73,7 +73,7 @@ def command(
             options.say("Nothing is started; this would be asked for:")
             options.result(asdict(job), as_json=as_json)
             return
-        options.say(f"Starting the job {name} on {instance_count} x {instance_type}")
+        options.say(f"Starting the job {name} on {instance_count} x {job.instance_type}")
         description = training_job.run(platform.session, job, wait=wait)
         if place.local:
             provenance.note_local_job(job, description)
