@@ -21,7 +21,7 @@ from simplenet.settings import Settings
 from client.__main__ import cli
 from tests.conftest import PROJECT
 
-DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 #: The contract is SageMaker's: it names variables and routes that this project has no use for.
 OURS = [document for document in DOCUMENTS if document.name != "contract.md"]
@@ -41,7 +41,8 @@ README = (PROJECT / "README.md").read_text("utf-8")
 #: What the commands make, and what only exists inside a container or an archive.
 MADE = (
     *("/", "http", "data/", "demo_output", ".venv", "model.tar.gz", "model.safetensors"),
-    *("evaluation/", "transform_output", "run_output", "sagemaker_local"),
+    *("evaluation/", "transform_output", "run_output", "sagemaker_local", "notebook_output"),
+    *(".github/", "s3:", "JOB/"),
 )
 
 
