@@ -30,7 +30,8 @@ def test_what_is_pushed_is_what_sagemaker_accepts(project: Project, registry: Re
     that scans; the URI is alone on stdout. A second time it only confirms that.
     """
     # Larger than a pipe holds, so that a reader which stops early is noticed.
-    project.dockerfile.write_text(f"{project.dockerfile.read_text()}LABEL large={'x' * 100_000}\n")
+    labels = "".join(f"LABEL large{n}={'x' * 40_000}\n" for n in range(4))
+    project.dockerfile.write_text(f"{project.dockerfile.read_text()}{labels}")
     project.git("commit", "--quiet", "--all", "--message", "large")
     commit = project.git("rev-parse", "--short=12", "HEAD")
     done = project.run()
