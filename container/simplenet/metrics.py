@@ -82,15 +82,17 @@ def roc_auc(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> float | N
     >>> roc_auc(np.float32([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
     0.875
     """
-    ones = scores[labels]
-    if len(ones) in (0, len(scores)):
+    if labels.all() or not labels.any():
         return None
     count = 0
     for first in range(0, len(scores), _ROWS):
-        part = scores[first : first + _ROWS][~labels[first : first + _ROWS]]
-        scores[count : count + len(part)] = part
-        count += len(part)
-    scores[count:] = ones
+        part, is_one = scores[first : first + _ROWS].copy(), labels[first : first + _ROWS]
+        zeros = part[~is_one]
+        # Of the ones found before, as many give way as there are zeros to add to those before them.
+        ones = np.concatenate([scores[count:first][: len(zeros)], part[is_one]])
+        scores[first + len(part) - len(ones) : first + len(part)] = ones
+        scores[count : count + len(zeros)] = zeros
+        count += len(zeros)
     zeros, ones = scores[:count], scores[count:]
     zeros.sort()
     ones.sort()
