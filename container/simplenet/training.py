@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import sys
 
@@ -72,4 +73,7 @@ def _fail(paths: Paths, reason: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # All that matters is on the disk, and Python would take 0.2 s to take torch apart.
+    os._exit(code)
