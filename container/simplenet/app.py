@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, Response
 from flask.sessions import NullSession, SessionInterface
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
     from flask import Request
+    from flask.typing import ResponseReturnValue
 
     from simplenet.bridge import Observer
 
@@ -61,6 +62,22 @@ class _NoSessions(SessionInterface):
         return self._none
 
 
+class _Adapter(MapAdapter):
+    """Finds the route of a request, and that of a path without variables but once."""
+
+    known: dict[tuple[str, str], Any]
+
+    def match(self, *args: Any, **options: Any) -> Any:
+        """Return the rule, as Flask asks for it, and the values of its variables."""
+        key = self.path_info, self.default_method
+        found = self.known.get(key)
+        if found is None:
+            found = super().match(*args, **options)
+            if not found[1]:  # so there are never more than routes
+                self.known[key] = found
+        return found
+
+
 class Application(Flask):
     """Flask, without what nothing here uses and every request pays for."""
 
@@ -72,12 +89,19 @@ class Application(Flask):
         self.url_map.merge_slashes = False  # `//ping` is no path of ours, nor a way to one
         # A method like any other that a path does not take: Flask's own answer is in HTML.
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        self._known: dict[tuple[str, str], Any] = {}
         #: Whether a request with a body of that size must not be answered on the event loop.
         self.takes_long: Callable[[WSGIEnvironment, int], bool] = lambda _, size: size > SMALL_BYTES
         #: What is told of each answer.
         self.observers: list[Observer] = [request_log.write]
         #: What each worker does once a second.
         self.beat: Callable[[], None] = lambda: None
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Call what is to be called before the view, if there is anything."""
+        if self.before_request_funcs or self.url_value_preprocessors:
+            return super().preprocess_request()
+        return None
 
     def ensure_sync(self, func: View) -> View:
         """Return a view as it is; none is asynchronous."""
@@ -87,9 +111,11 @@ class Application(Flask):
         """Look at no host: SageMaker's differ, and any is served (H20)."""
         if request is None:
             return None
-        return MapAdapter(
+        adapter = _Adapter(
             self.url_map, "", "/", "", request.scheme, request.path, request.method, None
         )
+        adapter.known = self._known
+        return adapter
 
 
 def create_app(paths: Paths, settings: Settings | None = None) -> Application:
