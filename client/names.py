@@ -11,9 +11,6 @@ IMAGE = "simplenet-sagemaker"
 #: Where local mode's artefacts go, a directory for each job.
 LOCAL_OUTPUT = Path("sagemaker_local")
 
-#: The name of the image, here and in ECR; AmazonSageMakerFullAccess covers those with sagemaker.
-IMAGE = "simplenet-sagemaker"
-
 
 def unique(project: str) -> str:
     """Return a name that begins with the project's, sorts by time, and that nothing else has."""
