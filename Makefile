@@ -18,6 +18,11 @@ SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | gr
 UPGRADE := --upgrade
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --generate-hashes --no-strip-extras --no-emit-package torch $(UPGRADE)
 
+LOCKS := requirements-dev.txt container/requirements.txt container/requirements-torch.txt \
+  client/requirements.txt client/requirements-cloud.txt
+# Known vulnerabilities that are accepted, each with its reason above: --ignore-vuln ID
+AUDIT ?=
+
 .PHONY: help demo image cloud test check bench format lock clean
 
 help: ## list the commands
@@ -38,7 +43,7 @@ cloud: .venv/cloud ## install what the client's SageMaker commands need, and lis
 test: .venv/dev ## every test; those of the image need a Docker engine
 	$(BIN)/pytest
 
-check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile
+check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -46,6 +51,7 @@ check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile
 	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --diff $(SCRIPTS)
 	$(BIN)/hadolint container/Dockerfile
+	$(BIN)/python supply/audit.py $(AUDIT) $(LOCKS)
 
 bench: .venv/dev image ## measure: ratios with their bars, into benchmarks/RESULTS.md
 	PYTHONPATH=container IMAGE=$(IMAGE) $(BIN)/python -m benchmarks
