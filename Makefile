@@ -23,7 +23,7 @@ LOCKS := requirements-dev.txt container/requirements.txt container/requirements-
 # Known vulnerabilities that are accepted, each with its reason above: --ignore-vuln ID
 AUDIT ?=
 
-.PHONY: help demo image cloud test check bench format lock clean
+.PHONY: help demo image cloud test check bench sbom format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile, kno
 bench: .venv/dev image ## measure: ratios with their bars, into benchmarks/RESULTS.md
 	PYTHONPATH=container IMAGE=$(IMAGE) $(BIN)/python -m benchmarks
 
+sbom: ## list what is in the image, as CycloneDX JSON in sbom.cdx.json
+	@supply/sbom.sh $(IMAGE) > sbom.cdx.json || { rm sbom.cdx.json; exit 1; }
+
 format: .venv/dev ## write the code as `make check` wants it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -71,7 +74,7 @@ client/hyperparameters.json: container/simplenet/hyperparameters.py
 	PYTHONPATH=container $(PYTHON) -c 'from simplenet.hyperparameters import json_table; print(json_table(), end="")' > $@
 
 clean: ## remove what the other commands made here
-	rm -rf .venv demo_output notebook_output run_output sagemaker_local transform_output data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
+	rm -rf .venv demo_output notebook_output run_output sagemaker_local transform_output data sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
 	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:
