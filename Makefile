@@ -23,7 +23,7 @@ LOCKS := requirements-dev.txt container/requirements.txt container/requirements-
 # Known vulnerabilities that are accepted, each with its reason above: --ignore-vuln ID
 AUDIT ?=
 
-.PHONY: help demo image cloud test check bench sbom format lock clean
+.PHONY: help demo image cloud test check bench sbom licences format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ bench: .venv/dev image ## measure: ratios with their bars, into benchmarks/RESUL
 
 sbom: ## list what is in the image, as CycloneDX JSON in sbom.cdx.json
 	@supply/sbom.sh $(IMAGE) > sbom.cdx.json || { rm sbom.cdx.json; exit 1; }
+
+licences: sbom ## write docs/licences.md, the licences of the Python packages in the image
+	$(PYTHON) supply/licences.py < sbom.cdx.json > docs/licences.md
 
 format: .venv/dev ## write the code as `make check` wants it
 	$(BIN)/ruff check --fix

@@ -160,3 +160,18 @@ def test_an_image_without_python_ends_with_127(tmp_path: Path) -> None:
 
     assert (127, "") == (done.returncode, done.stdout)
     assert "python" in done.stderr
+
+
+@needs_engine
+def test_the_page_of_licences_is_current(text: str) -> None:
+    """`make licences` writes it."""
+    page = subprocess.run(
+        ["python3", PROJECT / "supply" / "licences.py"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert page == (PROJECT / "docs" / "licences.md").read_text("utf-8")
+    assert "not declared" not in page
