@@ -10,6 +10,8 @@
 #   --tag TAG                default: the git commit, with -dirty where container/ differs from it
 #   --platform PLATFORM      default: linux/amd64; linux/arm64 is for Graviton endpoints alone
 #   --build-arg NAME=VALUE   for container/Dockerfile; may be repeated
+#   --sbom FILE              what is in the image, as CycloneDX JSON; default: sbom.cdx.json beside
+#                            this script
 #   --dry-run                ask AWS, say what would be done, change nothing
 #
 # ECR_REGISTRY in the environment is another host of the same registry.
@@ -155,6 +157,8 @@ tag=
 region=
 platform=linux/amd64
 dry_run=
+sbom=$here/sbom.cdx.json
+base=
 build_options=(--file "$here/container/Dockerfile")
 while (($#)); do
   case $1 in
@@ -163,13 +167,17 @@ while (($#)); do
       exit
       ;;
     --dry-run) dry_run=yes ;;
-    --region | --tag | --platform | --build-arg)
+    --region | --tag | --platform | --sbom | --build-arg)
       [[ -n ${2:-} ]] || fail "$1 wants a value; try --help" 2
       case $1 in
         --region) region=$2 ;;
         --tag) tag=$2 ;;
         --platform) platform=$2 ;;
-        --build-arg) build_options+=(--build-arg "$2") ;;
+        --sbom) sbom=$2 ;;
+        --build-arg)
+          build_options+=(--build-arg "$2")
+          [[ $2 != BASE_IMAGE=* ]] || base=${2#*=}
+          ;;
       esac
       shift
       ;;
@@ -188,6 +196,8 @@ name=${name:-simplenet-sagemaker}
   fail "the tag is '$tag'; expected at most 128 letters, digits, _ . or -, such as v2" 2
 [[ $platform == linux/amd64 || $platform == linux/arm64 ]] ||
   fail "the platform is '$platform'; expected linux/amd64, which SageMaker runs, or linux/arm64 for Graviton endpoints" 2
+[[ -d $(dirname "$sbom") && -w $(dirname "$sbom") && ! -d $sbom ]] ||
+  fail "the file of --sbom is '$sbom'; expected a file in a directory that is there and can be written to" 2
 
 command -v docker >/dev/null ||
   fail 'there is no docker command; install Docker: https://docs.docker.com/get-docker/'
@@ -242,25 +252,37 @@ if ! mutability=$(aws --region "$region" --output text ecr describe-repositories
   mutability=none
 fi
 
-# buildx pushes by itself, which keeps its media types; the plain builder's image is pushed then.
+base=${base:-$(sed -n 's/^ARG BASE_IMAGE=//p' "$here/container/Dockerfile")}
 build_options+=(--platform "$platform" --tag "$image")
-if docker buildx version >/dev/null 2>&1; then
-  builder=buildx
-  # An attestation would turn the manifest into an OCI index. Before 0.10 buildx makes none.
-  [[ $(docker buildx build --help 2>&1) != *--provenance* ]] ||
-    build_options+=(--provenance=false --sbom=false)
-  build=(docker buildx build "${build_options[@]}" --metadata-file "$work/metadata"
-    --output 'type=image,oci-mediatypes=false,push=true' "$here/container")
-else
-  builder=plain
-  build=(docker build "${build_options[@]}" "$here/container")
+if revision=$(git -C "$here" rev-parse HEAD 2>/dev/null); then
+  [[ -z $(git -C "$here" status --porcelain -- container) ]] || revision+=-dirty
+  build_options+=(--label "org.opencontainers.image.revision=$revision")
 fi
 
+# Sets $builder, and $build, the command. buildx pushes by itself, which keeps its media types; the
+# plain builder's image is pushed then.
+compose_build() {
+  if docker buildx version >/dev/null 2>&1; then
+    builder=buildx
+    # An attestation would turn the manifest into an OCI index. Before 0.10 buildx makes none.
+    [[ $(docker buildx build --help 2>&1) != *--provenance* ]] ||
+      build_options+=(--provenance=false --sbom=false)
+    build=(docker buildx build "${build_options[@]}" --metadata-file "$work/metadata"
+      --output 'type=image,oci-mediatypes=false,push=true' "$here/container")
+  else
+    builder=plain
+    build=(docker build "${build_options[@]}" "$here/container")
+  fi
+}
+
 if [[ -n $dry_run ]]; then
+  compose_build
   [[ $mutability != none ]] || say "Would create the repository $name, which scans what is pushed"
+  [[ -z $base ]] || say "Would fetch the base image $base, and build from its digest"
   say "Would build and push: $(printf '%q ' "${build[@]}")"
   [[ $builder == buildx ]] || say "Would push: docker push $image"
   say "Would verify the platform, the manifest's type and the digest, and move the tag latest"
+  say "Would write what is in the image to $sbom"
   printf '%s\n' "$image"
   exit
 fi
@@ -283,6 +305,27 @@ if [[ $mutability == IMMUTABLE ]]; then
   [[ $status != 200 ]] || fail "cannot push $image: $(remedy 'It cannot be overwritten because it is immutable')"
 fi
 
+# A tag of the base image moves, a digest does not: what is built from is what the labels say. Empty
+# ones keep those of the base image, which speak of its own base, from being taken for ours.
+base_digest=
+if [[ $base == *@sha256:* ]]; then
+  base_digest=${base##*@}
+elif [[ -n $base ]]; then
+  say "Fetching the base image $base"
+  if docker pull --platform "$platform" "$base" >"$work/pulled" 2>"$log"; then
+    base_digest=$(sed -n 's/^Digest: //p' "$work/pulled")
+  else
+    say "NOT PINNED: the base image cannot be fetched, the build takes what it finds: $(remedy "$(<"$log")")"
+  fi
+fi
+[[ -z $base ]] ||
+  build_options+=(--label "org.opencontainers.image.base.name=${base%%@*}"
+    --label "org.opencontainers.image.base.digest=$base_digest")
+if [[ -n $base_digest ]]; then
+  say "Base image ${base%%@*}@$base_digest"
+  build_options+=(--build-arg "BASE_IMAGE=${base%%@*}@$base_digest")
+fi
+compose_build
 say "Building for $platform with the $builder builder"
 "${build[@]}" 2>&1 | tee "$log" >&2 || fail "the build failed: $(remedy "$(tail -n 20 "$log")")"
 if [[ $builder == buildx ]]; then
@@ -328,4 +371,17 @@ elif [[ $tag != latest ]]; then
     fail "$image is pushed and verified, but the tag latest could not follow (HTTP $status): $(tag=latest remedy "$(<"$work/body")")"
   say "Tagged as latest"
 fi
+
+# The list is made from what was verified: its digest names it. buildx may not have left it here.
+code=0
+DOCKER_DEFAULT_PLATFORM=$platform "$here/supply/sbom.sh" "$registry/$name@$digest" \
+  >"$work/sbom" 2>"$log" || code=$?
+case $code in
+  0)
+    cp "$work/sbom" "$sbom"
+    say "What is in it: $sbom"
+    ;;
+  127) say "NO SBOM: there is no python in the image that could list what is in it ($(tail -n 1 "$log"))" ;;
+  *) fail "$image is pushed and verified, but what is in it could not be listed: $(remedy "$(<"$log")")" ;;
+esac
 printf '%s\n' "$image"

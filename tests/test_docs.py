@@ -30,7 +30,7 @@ OURS = [document for document in DOCUMENTS if document.name != "contract.md"]
 SOURCE = "".join(
     path.read_text("utf-8")
     for root in (
-        *("container", "client", "local_test", "benchmarks"),
+        *("container", "client", "local_test", "benchmarks", "supply"),
         *("build_and_push.sh", "pyproject.toml", "Makefile"),
     )
     for path in [PROJECT / root, *sorted((PROJECT / root).rglob("*"))]

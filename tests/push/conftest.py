@@ -14,7 +14,8 @@ import requests
 
 from tests import engine
 from tests.conftest import PROJECT
-from tests.push.project import BIN, Project
+from tests.push.buildx import TOKEN
+from tests.push.project import BIN, DOCKER, Project
 from tests.push.registry import Registry, forget
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def local(tmp_path: Path) -> Project:
     (tmp_path / "bin").mkdir()
     (tmp_path / "home").mkdir()
     shutil.copy(PROJECT / "build_and_push.sh", root)
+    shutil.copytree(PROJECT / "supply", root / "supply")
     (root / "container" / "Dockerfile").write_text(DOCKERFILE)
     # The image of one test is not another's.
     (root / "container" / "hello").write_text(str(tmp_path))
@@ -177,3 +179,20 @@ def caller(local: Project, moto: str) -> Project:
 def project(caller: Project, registry: Registry) -> Project:
     """The same, with a registry in the place of ECR's."""
     return caller.having(ECR_REGISTRY=registry.host)
+
+
+@pytest.fixture
+def base(project: Project, registry: Registry) -> str:
+    """A base image in that registry, and no longer in the engine."""
+    name = f"{registry.host}/base:3"
+    (project.root / "base").mkdir()
+    (project.root / "base" / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    for command in (
+        ["login", "--username", "AWS", "--password", TOKEN, registry.host],
+        ["build", "--quiet", "--tag", name, project.root / "base"],
+        ["push", "--quiet", name],
+        ["rmi", name],
+    ):
+        done = [DOCKER, *map(str, command)]
+        subprocess.run(done, env=project.environment, check=True, capture_output=True)
+    return name

@@ -40,6 +40,11 @@ def test_help_is_the_scripts_own_header(local: Project, flag: str) -> None:
         (["s"], "the name is 's'"),
         (["--tag", "a b"], "the tag is 'a b'; expected at most 128 letters"),
         (["--tag", "x" * 129], f"the tag is '{'x' * 129}'"),
+        (
+            ["--sbom", "/nowhere/a.json"],
+            "the file of --sbom is '/nowhere/a.json'; expected a file in",
+        ),
+        (["--sbom", "/tmp"], "the file of --sbom is '/tmp'"),  # noqa: S108 - a directory
         (["--platform", "linux/amd64,linux/arm64"], "the platform is 'linux/amd64,linux/arm64'"),
     ],
 )

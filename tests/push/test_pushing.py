@@ -60,16 +60,21 @@ def test_what_is_pushed_is_what_sagemaker_accepts(project: Project, registry: Re
 def test_the_projects_own_image_is_pushed(
     image: str, project: Project, registry: Registry, tmp_path: Path
 ) -> None:
-    """All of it: the script of this checkout, from the build to the registry and back."""
+    """All of it: the script of this checkout, from the build to the registry and back, and what is
+    in the image, as a list.
+    """
     del image  # its layers are why this does not take longer
     tree = Project(tmp_path / "checkout", project.environment)
     tree.root.mkdir()
-    for part in ("build_and_push.sh", "container"):
+    for part in ("build_and_push.sh", "container", "supply"):
         subprocess.run(["cp", "-R", PROJECT / part, tree.root], check=True)
     done = tree.run("--tag", "own")
     uri = done.stdout.strip()
+    bill = json.loads((tree.root / "sbom.cdx.json").read_text())
 
     assert (0, f"{registry.host}/{NAME}:own") == (done.code, uri), done.stderr
+    assert registry.digests()["own"] == bill["metadata"]["component"]["version"]
+    assert {"torch", "numpy", "Flask", "libc6"} <= {one["name"] for one in bill["components"]}
     engine.docker("rmi", "--force", uri)
     subprocess.run([DOCKER, "pull", "--quiet", uri], env=tree.environment, check=True)
     assert "true" == engine.docker(
@@ -79,6 +84,105 @@ def test_the_projects_own_image_is_pushed(
         '{{index .Config.Labels "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"}}',
         uri,
     )
+
+
+def said(image: str) -> dict[str, str]:
+    """Return an image's labels by the last word of their names."""
+    shown = engine.docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)
+    labels: dict[str, str] = json.loads(shown)
+    return {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()}
+
+
+@needs_engine
+def test_the_base_image_is_named_by_its_digest(
+    project: Project, registry: Registry, base: str
+) -> None:
+    """It is built from the digest that its tag had when it was fetched, and the labels name both,
+    beside the commit.
+    """
+    project.dockerfile.write_text(f"ARG BASE_IMAGE={base}\nFROM $BASE_IMAGE\nCOPY hello /\n")
+    project.git("commit", "--quiet", "--all", "--message", "base")
+    digest = registry.digests("base")["3"]
+    done = project.run("--tag", "v1")
+    labels = said(done.stdout.strip())
+
+    assert 0 == done.code, done.stderr
+    assert f"==> Base image {base}@{digest}\n" in done.stderr
+    assert (base, digest) == (labels["base.name"], labels["base.digest"])
+    assert project.git("rev-parse", "HEAD") == labels["revision"]
+
+
+@needs_engine
+def test_a_base_image_that_is_given_by_its_digest_stays_the_same(
+    project: Project, registry: Registry, base: str
+) -> None:
+    """Whatever its tag names by now."""
+    project.dockerfile.write_text("ARG BASE_IMAGE=nowhere:1\nFROM $BASE_IMAGE\nCOPY hello /\n")
+    digest = registry.digests("base")["3"]
+    done = project.run("--tag", "v1", "--build-arg", f"BASE_IMAGE={base}@{digest}")
+    labels = said(done.stdout.strip())
+
+    assert 0 == done.code, done.stderr
+    assert "Fetching" not in done.stderr
+    assert (base, digest) == (labels["base.name"], labels["base.digest"])
+    assert f"{project.git('rev-parse', 'HEAD')}-dirty" == labels["revision"]
+
+
+@needs_engine
+def test_a_base_image_that_cannot_be_fetched_is_told(project: Project) -> None:
+    """The engine may have it all the same; then no digest is claimed for it, and the one that it
+    claims for its own base is not taken for it.
+    """
+    base = f"127.0.0.1:9/{engine.unique_name()}"
+    mine = "org.opencontainers.image.base.digest=sha256:0"
+    engine.docker("build", "--label", mine, "--tag", base, project.root / "container")
+    project.dockerfile.write_text(f"ARG BASE_IMAGE={base}\nFROM $BASE_IMAGE\nCOPY hello /\n")
+    try:
+        done = project.run("--tag", "v1")
+        labels = said(done.stdout.strip())
+    finally:
+        engine.exits_well("rmi", base)
+
+    assert 0 == done.code, done.stderr
+    assert "==> NOT PINNED: the base image cannot be fetched" in done.stderr
+    assert (base, "") == (labels["base.name"], labels["base.digest"])
+
+
+@needs_engine
+def test_what_is_in_the_image_goes_where_it_is_meant_to(
+    project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    """Beside the script, or where --sbom says; it is made from what was pushed, by its digest."""
+    (project.root / "supply" / "sbom.sh").write_text("#!/bin/sh\necho $1\n")
+    first, then = project.run("--tag", "v1"), project.run("--sbom", str(tmp_path / "there"))
+    digest = registry.digests()["v1"]
+
+    assert (0, 0) == (first.code, then.code), then.stderr
+    assert f"==> What is in it: {project.root}/sbom.cdx.json\n" in first.stderr
+    assert f"{registry.host}/{NAME}@{digest}\n" == (project.root / "sbom.cdx.json").read_text()
+    assert (tmp_path / "there").read_text().startswith(f"{registry.host}/{NAME}@sha256:")
+
+
+@needs_engine
+def test_an_image_without_python_is_pushed_without_a_list(project: Project) -> None:
+    """A container of another kind: what is in it cannot be told from within, and that is said."""
+    done = project.run("--tag", "v1")
+
+    assert 0 == done.code, done.stderr
+    assert "==> NO SBOM: there is no python in the image" in done.stderr
+    assert not (project.root / "sbom.cdx.json").exists()
+
+
+@needs_engine
+def test_a_list_that_fails_is_told(project: Project) -> None:
+    """What was pushed and verified is named all the same; no half of a list is left."""
+    (project.root / "supply" / "sbom.sh").write_text("#!/bin/sh\necho half\necho why >&2\nexit 1\n")
+    done = project.run("--tag", "v1")
+
+    assert (1, "") == (done.code, done.stdout)
+    assert "v1 is pushed and verified, but what is in it could not be listed" in done.last
+    assert done.last.endswith("in its own words, why")
+    assert not (project.root / "sbom.cdx.json").exists()
 
 
 @needs_engine
@@ -159,6 +263,7 @@ def test_buildx_is_told_to_attest_nothing(project: Project, registry: Registry, 
     assert [
         *("--file", f"{context}/Dockerfile", "--build-arg", "A=1 2"),
         *("--platform", "linux/amd64", "--tag", f"{registry.host}/{NAME}:v1"),
+        *("--label", f"org.opencontainers.image.revision={project.git('rev-parse', 'HEAD')}"),
         *(("--provenance=false", "--sbom=false") if kind == "good" else ()),
         *("--metadata-file", "--output", "type=image,oci-mediatypes=false,push=true", context),
     ] == words
