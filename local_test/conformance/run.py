@@ -61,6 +61,11 @@ RESTRICTIONS = {
     "capabilities": ("--cap-drop", "ALL"),
 }
 
+#: The hosts of a job of two.
+HOSTS = ("algo-1", "algo-2")
+
+_NOTICED_SECONDS = 5.0  # in which most programs notice that another host is gone
+
 #: What the SDK and a tuning job add to a job's hyperparameters, in the form that it arrives in.
 ADDED = {
     "_tuning_objective_metric": "validation:loss",
@@ -79,6 +84,7 @@ class Limits:
     image_bytes: int = 10_000_000_000  #: of a serverless endpoint's image (H42)
     job: float = 3600
     hosts: float = 600  #: until every host of a small job has ended
+    lost_host: float = 120  #: until a host has ended that lost another
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
     serve_stop: float = 30  #: the same for servers (H3)
@@ -237,8 +243,8 @@ class Run:
         job = self.job(self.endless)
         # An endless job that has said as much as the whole of the ordinary one is past its start,
         # however slow that was. One that says less, or is not endless, is stopped all the same.
-        lines = len(self.trained.log.splitlines()) if self.given.endless else 1
-        self._wait_for_lines(job, lines)
+        lines = None if self.given.endless else 1
+        self._wait_for_lines(job, self.trained, lines)
         if not job.running:
             raise BlockedError(
                 "the job ended before it could be stopped; name hyperparameters that make it long "
@@ -260,7 +266,7 @@ class Run:
         found = dict(self.stopped.checkpoints)
         markers = {f"{name}.sagemaker-uploaded": b"" for name in found}
         job = self.job(replace(self.endless, checkpoints={**markers, **found}))
-        self._wait_for_lines(job, len(self.trained.log.splitlines()))
+        self._wait_for_lines(job, self.trained)
         return job.stop(self.given.limits.train_stop) if job.running else job.finish(0)
 
     @property
@@ -269,31 +275,72 @@ class Run:
         settings = {**self.given.hyperparameters, **self.given.endless}
         return replace(self.ordinary, hyperparameters=settings)
 
-    def _wait_for_lines(self, job: Job, lines: int) -> None:
-        """Wait until a job has said so much, has ended, or has had much more time than another."""
-        give_up = time.monotonic() + 5 * self.trained.seconds
+    def _wait_for_lines(self, job: Job, other: Job, lines: int | None = None) -> None:
+        """Wait until a job has said as much as another, has ended, or has had much more time."""
+        enough = len(other.log.splitlines()) if lines is None else lines
+        give_up = time.monotonic() + 5 * other.seconds
         while job.running and time.monotonic() < give_up:
-            if len(job.log.splitlines()) >= lines:
+            if len(job.log.splitlines()) >= enough:
                 break
             time.sleep(0.05)
 
-    def hosts(self, *names: str) -> list[Job]:
-        """Return the hosts of one job, at their end, in a network where they know their names.
+    @shared
+    def hosts(self) -> dict[str, Job]:
+        """The two hosts of a job, at their end.
 
         Raises:
             BlockedError: if an ordinary job fails already.
         """
         self._need_trained()
+        jobs = self._together(self.ordinary)
+        give_up = time.monotonic() + self.given.limits.hosts
+        for job in jobs.values():
+            job.finish(max(0.0, give_up - time.monotonic()))
+        return jobs
+
+    @shared
+    def bereft(self) -> Job:
+        """The first host of a job whose second was killed in the midst of it, at its end.
+
+        Raises:
+            BlockedError: if two hosts do not work together so long that one can be killed.
+        """
+        if any(job.exit_code != 0 for job in self.hosts.values()):
+            raise BlockedError("a job of two hosts does not end with 0, even if neither is lost")
+        if not self.given.endless:
+            raise BlockedError(
+                "the job is too short for a host to be killed in its midst; name hyperparameters "
+                "that make it long with --endless, such as --endless epochs=1000000"
+            )
+        first, second = self._together(self.endless).values()
+        self._wait_for_lines(first, self.hosts[HOSTS[0]])
+        if not (first.running and second.running):
+            raise BlockedError(f"the hosts ended before one could be killed: {first.finish(0).end}")
+        second.container.signal("KILL")
+        if self._goes_on(first):
+            first.finish(0)
+            raise BlockedError("the first host trains on without the second: it does not need it")
+        return first.finish(self.given.limits.lost_host)
+
+    def _together(self, request: Request) -> dict[str, Job]:
+        """Start the hosts of one job, in a network where they know their names."""
         network = self.engine.network()
-        jobs = [
-            self.job(
-                replace(self.ordinary, hosts=names, host=name),
+        return {
+            name: self.job(
+                replace(request, hosts=HOSTS, host=name),
                 *("--network", network, "--network-alias", name),
             )
-            for name in names
-        ]
-        give_up = time.monotonic() + self.given.limits.hosts
-        return [job.finish(max(0.0, give_up - time.monotonic())) for job in jobs]
+            for name in HOSTS
+        }
+
+    def _goes_on(self, job: Job) -> bool:
+        """Say whether a job still runs and logs when it has had the time to notice what is lost."""
+        said = []
+        for _ in range(2):
+            if job.container.wait(min(_NOTICED_SECONDS, self.given.limits.lost_host)) is not None:
+                return False
+            said.append(job.log)
+        return said[0] != said[1]
 
     # --- serving -----------------------------------------------------------------------------
 

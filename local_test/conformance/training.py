@@ -170,17 +170,19 @@ def absent_configuration(run: Run) -> Finding:
     )
 
 
-@rule("T36", "T50", "T51")
+@rule("T36", "T50", "T51", observes="hosts")
 def two_hosts(run: Run) -> Finding:
-    """A job of two hosts ends, and leaves one model; or its hosts say that they are too many."""
-    jobs = dict(zip(names := ("algo-1", "algo-2"), run.hosts(*names), strict=True))
+    """A job of two hosts ends, and leaves one model, unless they say that they are too many."""
+    jobs = run.hosts
     ends = "; ".join(f"{name}: {job.failure or job.end}" for name, job in jobs.items())
     if any(job.exit_code is None for job in jobs.values()):
         return failed(ends, "Give up with a sentence when another host is not there in time.")
-    if all(job.exit_code != 0 for job in jobs.values()):
-        return passed(f"it refuses: {ends}")
+    if all(job.exit_code != 0 and job.failure for job in jobs.values()):
+        return not_applicable(f"it refuses a job of two hosts, so it has to be given one: {ends}")
     if any(job.exit_code != 0 for job in jobs.values()):
-        return failed(ends, "End alike on all hosts: a job fails if one of its hosts does.")
+        return failed(
+            ends, "Let all hosts end with 0, or all say in their failure files that one will do."
+        )
     models = {name: job.model for name, job in jobs.items() if job.model}
     if not models:
         return failed("no host left a model", "Let the first of `hosts` save the model.")
@@ -200,6 +202,20 @@ def _clash(jobs: list[Job]) -> str:
             if one.model[name] != other.model[name]:
                 return name
     return ""
+
+
+@rule("T57", observes="bereft")
+def notices_a_lost_host(run: Run) -> Finding:
+    """A host fails in time, and says why, when the other host of its job is killed."""
+    job, limit = run.bereft, run.given.limits.lost_host
+    cure = "Give all that waits for another host a time limit, and fail with a sentence at its end."
+    if job.exit_code is None:
+        return failed(f"one is killed, and the other still runs {limit:g} s later", cure)
+    if job.exit_code == 0:
+        return failed("one is killed, and the other ends with exit code 0", cure)
+    if not job.failure:
+        return failed(f"there is no failure file; {job.end}", cure)
+    return passed(job.failure.strip())
 
 
 def _without(run: Run, what: str, cure: str) -> Finding:

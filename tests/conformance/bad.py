@@ -6,7 +6,7 @@ of a Dockerfile, or a change of the image's configuration that no Dockerfile can
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conformance.run import Limits
@@ -19,6 +19,8 @@ PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
+#: Where it has saved the model.
+SAVED = "    save(means, MODEL)\n"
 #: Where it has read a job's hyperparameters, and its hosts.
 GIVEN = "file.read_text()) if file.exists() else {}\n"
 HOSTS = '    hosts = json.loads((INPUT / "config" / "resourceconfig.json").read_text())\n'
@@ -238,7 +240,28 @@ BAD = [
     Bad(
         "training.two_hosts",
         "not me",
-        train=(READ, f"{READ}    if os.uname().nodename == 'algo-2': raise OSError('not me')\n"),
+        train=(SAVED, f"{SAVED}    if os.uname().nodename == 'algo-2': raise OSError('not me')\n"),
+    ),
+    Bad(
+        "training.two_hosts",
+        "exits with 3",
+        train=("    other = meet()\n", "    other = meet()\n    if other: sys.exit(3)\n"),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "still runs 12 s later",
+        train=("    if not here:\n", "    while not here: time.sleep(1)\n    if 0:\n"),
+        limits=replace(PATIENT, lost_host=12),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "exit code 0",
+        train=('raise ValueError("The other', 'sys.exit(0)  # ("The other'),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "no failure file",
+        train=('raise ValueError("The other', 'sys.exit("The other'),
     ),
     Bad(
         "training.logs_at_once",
