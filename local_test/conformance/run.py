@@ -6,6 +6,8 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance import layers
@@ -18,7 +20,6 @@ from conformance.server import Payload, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from conformance.engine import Engine
     from conformance.layers import File
@@ -88,6 +89,7 @@ class Limits:
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
     serve_stop: float = 30  #: the same for servers (H3)
+    memory_bytes: int = 2**30  #: of a multi-model endpoint's container that is to be full
 
 
 @dataclass(frozen=True)
@@ -394,18 +396,42 @@ class Run:
     @shared
     def multi_model(self) -> Server:
         """A healthy server, as a multi-model endpoint has it, with models `a` and `b` on disk."""
+        return self._multi_model(self._models("a", "b"))
+
+    @shared
+    def crowded(self) -> Server:
+        """The same in a container of little memory, all of which the model `large` would take."""
+        models = self._models("a", "large")
+        name, content = max(self.artefact.items(), key=lambda file: len(file[1]))
+        memory = self.given.limits.memory_bytes
+        with NamedTemporaryFile() as file:  # a hole, which takes no room on this machine's disk
+            file.write(content)
+            file.truncate(memory)
+            Path(file.name).chmod(0o644)
+            self.engine.put(self.given.image, models, Path(file.name), f"large/model/{name}")
+        return self._multi_model(models, "--memory", f"{memory}b", "--memory-swap", f"{memory}b")
+
+    def _models(self, *names: str) -> str:
+        """Return a volume that has the model under each of these names.
+
+        Raises:
+            BlockedError: if the image does not claim to serve many models, or there is none.
+        """
         if not (self.image.claims("multi-models") or self.given.only == "multi-model"):
             raise BlockedError("the image does not claim the capability multi-models")
+        if not self.artefact:
+            raise BlockedError("there is no model to load; give --train or --model")
         files = {
             f"{name}/model/{file}": content
-            for name in ("a", "b")
+            for name in names
             for file, content in self.artefact.items()
         }
-        volume = self.engine.volume(self.given.image, pack(files))
-        models = mount(volume, "/opt/ml/models", read_only=True)
-        server = Server(
-            self.engine, self.given.image, (*models, "--env", "SAGEMAKER_MULTI_MODEL=true")
-        )
+        return self.engine.volume(self.given.image, pack(files))
+
+    def _multi_model(self, models: str, *options: str) -> Server:
+        mounted = mount(models, "/opt/ml/models", read_only=True)
+        options = (*mounted, "--env", "SAGEMAKER_MULTI_MODEL=true", *options)
+        server = Server(self.engine, self.given.image, options)
         return _healthy(server.start(self.given.limits.start))
 
     @property

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: A good program is given all the time it may need; a bad one that would use it all, less.
-PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
+PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30, memory_bytes=64 << 20)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
@@ -493,5 +493,14 @@ BAD = [
         ),
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
+    Bad("multi_model.full_memory_is_507", "no reply", serve=("MOST_BYTES = 32", "MOST_BYTES = 99")),
+    Bad(
+        "multi_model.full_memory_is_507",
+        "after 507",
+        serve=(
+            "self.answer(507)\n",
+            "self.answer(507)\n            models.update(small=('', []))\n",
+        ),
+    ),
     Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),
 ]
