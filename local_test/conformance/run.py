@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance import layers
-from conformance.archive import pack
+from conformance.archive import pack, unpacked_by_root
 from conformance.description import Description
 from conformance.engine import mount
 from conformance.finding import BlockedError
@@ -388,6 +388,21 @@ class Run:
         return _healthy(self.started)
 
     @shared
+    def over_archive(self) -> Server:
+        """A server over the `model.tar.gz` of the image's own job, healthy or not.
+
+        Other servers have the model's files alone, as SageMaker copies them from single objects.
+
+        Raises:
+            BlockedError: if no job leaves a model.
+        """
+        self._need_trained()
+        if not self.trained.model:
+            raise BlockedError("the job left no model")
+        volume = self.engine.volume(self.given.image, unpacked_by_root(self.trained.packed_model))
+        return self._server(model=mount(volume, "/opt/ml/model", read_only=True))
+
+    @shared
     def batch(self) -> Server:
         """A healthy server, as a batch transform job has it."""
         _ = self.server
@@ -445,10 +460,13 @@ class Run:
             raise BlockedError("there is no body to score; give one with --payload")
         return self.given.payload
 
-    def _server(self, *options: str, inside: int = 8080) -> Server:
+    def _server(
+        self, *options: str, inside: int = 8080, model: tuple[str, ...] | None = None
+    ) -> Server:
         if not self.serves:
             raise BlockedError("the image has no program `serve`")
-        server = Server(self.engine, self.given.image, (*self.model, *options), inside)
+        mounted = self.model if model is None else model
+        server = Server(self.engine, self.given.image, (*mounted, *options), inside)
         return server.start(self.given.limits.start)
 
 

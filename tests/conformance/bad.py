@@ -292,6 +292,18 @@ BAD = [
             '"/ping":\n            self.answer(200, b"OK"',
         ),
     ),
+    Bad(
+        "serving.serves_its_own_archive",
+        "No such file or directory: '/opt/ml/model/best.json'",
+        train=(
+            SAVED,
+            f"{SAVED}    MODEL.with_name('best.json').symlink_to('/opt/ml/checkpoints')\n",
+        ),
+        serve=(
+            '(Path(directory) / "model.json")',
+            'min(Path(directory).glob("*.json"))',
+        ),
+    ),
     Bad("serving.scores", "HTTP 500", serve=("self.answer(200, score", "self.answer(500, score")),
     Bad(
         "serving.unknown_paths_are_404",
