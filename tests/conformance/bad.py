@@ -54,6 +54,7 @@ class Bad:
     train: tuple[str, str] | None = None  #: a text of train.py, and what replaces it
     serve: tuple[str, str] | None = None
     dockerfile: str = ""  #: more lines
+    arguments: tuple[str, ...] = ()  #: of its build, NAME=VALUE
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
     hyperparameters: Mapping[str, str] = field(default_factory=dict)  #: of the run
@@ -114,6 +115,18 @@ BAD = [
         "image.no_secrets",
         "AWS_SECRET_ACCESS_KEY",
         dockerfile="ENV AWS_SECRET_ACCESS_KEY=x",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secret_arguments",
+        "shows the value of PYPI_TOKEN",
+        dockerfile="ARG PYPI_TOKEN\nRUN true",
+        arguments=("PYPI_TOKEN=x",),
+    ),
+    Bad(
+        "image.no_secret_arguments",
+        "shows the value of INDEX",
+        dockerfile="ARG A=x\nARG INDEX=https://user:x@localhost/simple",
         scratch=True,
     ),
     Bad(
