@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 1024  # characters of the failure file that become FailureReason
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
+_COUNT = re.compile(r"\b(epoch|global_step|iteration|iter|round|step)\W{1,3}(\d+)", re.IGNORECASE)
 _TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
 
@@ -329,11 +330,34 @@ def logs_at_once(run: Run) -> Finding:
 
 @rule("T37", "T38", "T39", "X42", observes="resumed")
 def resumes(run: Run) -> Finding:
-    """A job that was stopped and is started anew on its checkpoints ends as it did before."""
-    if run.resumed.exit_code in {0, run.stopped.exit_code}:
-        return passed(run.resumed.end)
-    return failed(
-        run.resumed.failure or run.resumed.end,
-        "Go on from the last whole checkpoint; pass over files that end in `.sagemaker-uploaded` "
-        "or `.sagemaker-uploading`, and give a checkpoint its name when it is whole.",
+    """A job that was stopped and is started anew on its checkpoints goes on, and ends as before."""
+    if run.resumed.exit_code not in {0, run.stopped.exit_code}:
+        return failed(
+            run.resumed.failure or run.resumed.end,
+            "Go on from the last whole checkpoint; pass over files that end in "
+            "`.sagemaker-uploaded` or `.sagemaker-uploading`, and give a checkpoint its name when "
+            "it is whole.",
+        )
+    first, then = _counts(run.stopped.log), _counts(run.resumed.log)
+    told = [name for name, seen in first.items() if seen[0] < seen[-1] and name in then]
+    if not told:
+        return passed(
+            "its log counts no epochs or steps, so that it may have gone on or begun again; "
+            f"{run.resumed.end}"
+        )
+    name = next((name for name in told if then[name][0] > first[name][0]), told[0])
+    seen = f"{name} {then[name][0]}; the job before it had {first[name][0]} to {first[name][-1]}"
+    if then[name][0] > first[name][0]:
+        return passed(f"its log goes on at {seen}")
+    return warned(
+        f"its log begins again at {seen}",
+        "Read the last checkpoint before training begins, and go on from what it says.",
     )
+
+
+def _counts(log: str) -> dict[str, list[int]]:
+    """Return the numbers of epochs and the like in a log, in its order, by their name."""
+    counts: dict[str, list[int]] = {}
+    for name, number in _COUNT.findall(log):
+        counts.setdefault(name.lower(), []).append(int(number))
+    return counts

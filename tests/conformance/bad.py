@@ -288,6 +288,11 @@ BAD = [
         train=("time.sleep(0.01)", "time.sleep(1.5)"),
         dockerfile="ENV PYTHONUNBUFFERED=\nRUN sed -i 's/python -u/python/' /opt/program/train",
     ),
+    Bad(
+        "training.resumes",
+        "begins again at epoch 0",
+        train=("return max(found, default=0)", "return 0"),
+    ),
     Bad("training.resumes", "column", train=('glob("*.json")', 'glob("*")')),
     # --- serving ---
     Bad("serving.starts", "exits with 1", serve=("PORT = int(", "PORT = int('x' + ")),
