@@ -89,7 +89,7 @@ class Limits:
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
     serve_stop: float = 30  #: the same for servers (H3)
-    memory_bytes: int = 2**30  #: of a multi-model endpoint's container that is to be full
+    memory_bytes: int = 640 * 2**20  #: of a multi-model endpoint's container that is to be full
 
 
 @dataclass(frozen=True)
