@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 
@@ -46,3 +46,34 @@ def unpack(packed: bytes) -> dict[str, bytes]:
             for member in archive.getmembers()
             if member.isfile() and (file := archive.extractfile(member))
         }
+
+
+def model_archive(copied: bytes) -> bytes:
+    """Return the `model.tar.gz` of what `docker cp` gives of a directory: its files at the root."""
+    return _moved(copied, "w:gz", lambda name: name.partition("/")[2] or ".")
+
+
+def unpacked_by_root(packed: bytes) -> bytes:
+    """Return, as an archive for a volume, what root finds who has unpacked a `model.tar.gz`."""
+    return _moved(packed, "w", lambda name: f"volume/{name}")
+
+
+def _moved(packed: bytes, mode: Literal["w", "w:gz"], move: Callable[[str], str]) -> bytes:
+    """Return an archive with other names, whose links and modes are kept, and whose owner is root.
+
+    Where a symbolic link leads is left as it is: it may be a place that is not in the archive.
+    """
+    moved = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(packed)) as old,
+        tarfile.open(fileobj=moved, mode=mode) as new,
+    ):
+        for member in old:
+            content = old.extractfile(member) if member.isreg() else None
+            member.name, member.pax_headers = move(member.name), {}
+            if member.islnk():
+                member.linkname = move(member.linkname)
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            new.addfile(member, content)
+    return moved.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,14 @@ class Description:
     def environment(self) -> dict[str, str]:
         """The variables that the image sets."""
         return dict(line.split("=", 1) for line in self.facts["Config"].get("Env") or [])
+
+    @cached_property
+    def history(self) -> list[str]:
+        """The instructions that made its layers, the last one first, with their build arguments."""
+        lines = self._engine.ask(
+            *("history", "--no-trunc", "--format", "{{json .CreatedBy}}", self._image)
+        )
+        return [json.loads(line) for line in lines.decode().splitlines()]
 
     @property
     def media_type(self) -> str | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -89,10 +90,19 @@ class Engine:
         """
         with _undisturbed():
             name = self.ask("volume", "create", *self._labels).decode().strip()
-        way_in = self.create(image, "none", options=mount(name, "/volume"))
-        self.ask("cp", "-", f"{way_in.name}:/", data=archive)
-        way_in.remove()
+        self._copy(image, name, "-", "/", archive)
         return name
+
+    def put(self, image: str, volume: str, file: Path, name: str) -> None:
+        """Copy a file of this machine over one of a volume's."""
+        self._copy(image, volume, str(file), f"/volume/{name}")
+
+    def _copy(
+        self, image: str, volume: str, source: str, target: str, data: bytes | None = None
+    ) -> None:
+        way_in = self.create(image, "none", options=mount(volume, "/volume"))
+        self.ask("cp", source, f"{way_in.name}:{target}", data=data)
+        way_in.remove()
 
     def network(self, *, internal: bool = False) -> str:
         """Make a network for several containers; an internal one leads nowhere else."""

@@ -22,6 +22,9 @@ _SECRET_FILE = re.compile(
 _SECRET_VARIABLE = re.compile(
     r"(^|_)(ACCESS_KEY|API_?KEY|PASSWD|PASSWORD|SECRET|SECRET_KEY|TOKEN)$", re.IGNORECASE
 )
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s$]+@")  # in an address
+_ARGUMENTS = re.compile(r"(?:RUN )?\|(\d+) (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 /bin/sh -c
+_ARGUMENT = re.compile(r"(?:.*#\(nop\) +)?ARG (.*)", re.DOTALL)
 _OF_A_TEST = re.compile(r"/(tests?|testing|test_[^/]*)/")  # libraries bring keys to test with
 _CACHE = re.compile(
     r"(.*/\.cache/(pip|uv|conda)|/var/lib/apt/lists|/var/cache/(apt|apk|dnf|yum)|.*conda[^/]*/pkgs)/"
@@ -206,6 +209,34 @@ def no_secrets(run: Run) -> Finding:
             "Give it when the job or endpoint is made, or let the role do; and replace the secret.",
         )
     return passed("neither files of credentials, nor private keys, nor variables of that kind")
+
+
+@rule("I16", observes="image")
+def no_secret_arguments(run: Run) -> Finding:
+    """No build argument is a secret: `docker history` shows them to whoever has the image."""
+    given = [pair for line in run.image.history for pair in _arguments(line)]
+    secret = {
+        name
+        for name, value in given
+        if value and (_SECRET_VARIABLE.search(name) or _PASSWORD.search(value))
+    }
+    if secret:
+        return failed(
+            f"docker history shows the value of {', '.join(sorted(secret))}",
+            "Give it with RUN --mount=type=secret, or to a stage that is not the last one; and "
+            "replace the secret.",
+        )
+    return passed(f"none of {len({name for name, _ in given})} arguments is one")
+
+
+def _arguments(instruction: str) -> list[tuple[str, str]]:
+    """Return the build arguments that an instruction of the history shows, with their values."""
+    pairs = re.compile(r"(?:^|\s)(\w+)=(\S*)")
+    if found := _ARGUMENTS.match(instruction):
+        return pairs.findall(found[2])[: int(found[1])]
+    if found := _ARGUMENT.match(instruction):
+        return pairs.findall(found[1])
+    return []
 
 
 @rule("I3", observes="files")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from conformance.archive import pack, tree, unpack
+from conformance.archive import model_archive, pack, tree, unpack
 from conformance.engine import StartError, mount
 
 if TYPE_CHECKING:
@@ -145,6 +145,11 @@ class Job:
     def checkpoints(self) -> dict[str, bytes]:
         """The files that a job which goes on from this one finds."""
         return unpack(self.container.read("/opt/ml/checkpoints") or pack({}))
+
+    @cached_property
+    def packed_model(self) -> bytes:
+        """The `model.tar.gz` of what it left in `/opt/ml/model`."""
+        return model_archive(self.container.read("/opt/ml/model") or pack({}))
 
     @cached_property
     def model(self) -> dict[str, bytes]:

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from conformance.finding import BlockedError, Finding, failed, passed
+from conformance.finding import BlockedError, Finding, failed, not_applicable, passed
 from conformance.rule import rule
 
 if TYPE_CHECKING:
     from conformance.run import Run
-    from conformance.server import Reply
+    from conformance.server import Reply, Server
 
 _URL = "/opt/ml/models/a/model"
+_LARGE_URL = "/opt/ml/models/large/model"
 _LOAD = "POST /models loads what `url` names and answers 200; SageMaker names the model."
 _PAGES = "List each model once; take the nextPageToken of a reply as ?next_page_token= of the next."
 _MOST_PAGES = 20
 
 
-def _load(run: Run, name: str) -> Reply:
-    body = json.dumps({"model_name": name, "url": _URL}).encode()
-    headers = {"Content-Type": "application/json"}
-    return run.multi_model.ask("POST", "/models", body, headers)
+def _load(server: Server, name: str, url: str = _URL) -> Reply:
+    body = json.dumps({"model_name": name, "url": url}).encode()
+    return server.ask("POST", "/models", body, {"Content-Type": "application/json"})
 
 
 @rule("H37", "H38", observes="multi_model")
 def loads_a_model(run: Run) -> Finding:
     """POST /models answers 200, and 409 for a model that is loaded already."""
-    first, again = _load(run, "loads"), _load(run, "loads")
+    first, again = (_load(run.multi_model, "loads") for _ in range(2))
     run.multi_model.ask("DELETE", "/models/loads")
     if first.status != HTTPStatus.OK:
         return failed(str(first), _LOAD)
@@ -44,7 +45,7 @@ def _loaded(run: Run, name: str) -> None:
     Raises:
         BlockedError: if it cannot be; the rule `loads_a_model` says so.
     """
-    reply = _load(run, name)
+    reply = _load(run.multi_model, name)
     if reply.status != HTTPStatus.OK:
         raise BlockedError(f"no model can be loaded: {reply}")
 
@@ -131,7 +132,7 @@ def loads_a_model_again(run: Run) -> Finding:
     headers = {"Content-Type": run.payload.content_type}
     replies: list[Reply] = []
     for _ in range(2):
-        loaded = _load(run, "again")
+        loaded = _load(run.multi_model, "again")
         if loaded.status != HTTPStatus.OK and replies:
             return failed(
                 f"after DELETE, POST /models gives {loaded}",
@@ -176,3 +177,24 @@ def unknown_models_are_404(run: Run) -> Finding:
             str(wrong[0]), "Answer 404, so that SageMaker loads the model and asks again."
         )
     return passed("404 to describe, unload and invoke")
+
+
+@rule("H38", observes="crowded")
+def full_memory_is_507(run: Run) -> Finding:
+    """A model that the memory has no room for is answered with 507, and the server goes on."""
+    memory = f"{run.given.limits.memory_bytes / 2**20:.0f} MiB"
+    try:
+        reply = _load(run.crowded, "large", _LARGE_URL)
+    except (OSError, http.client.HTTPException) as error:
+        return failed(
+            f"a model of {memory} in a container of {memory} gets no reply: {error!r}",
+            "Answer 507 before you read what cannot fit, or load in a process that may be lost.",
+        )
+    if reply.status == HTTPStatus.OK:
+        return not_applicable(f"the server needs no memory for a model of {memory}: {reply}")
+    if reply.status != HTTPStatus.INSUFFICIENT_STORAGE:
+        return not_applicable(f"zeros make the model large, and the server says of it: {reply}")
+    small = _load(run.crowded, "small")
+    if small.status != HTTPStatus.OK:
+        return failed(f"after 507, a model that fits gets {small}", _LOAD)
+    return passed(str(reply))

@@ -6,10 +6,12 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance import layers
-from conformance.archive import pack
+from conformance.archive import pack, unpacked_by_root
 from conformance.description import Description
 from conformance.engine import mount
 from conformance.finding import BlockedError
@@ -18,7 +20,6 @@ from conformance.server import Payload, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from conformance.engine import Engine
     from conformance.layers import File
@@ -61,6 +62,11 @@ RESTRICTIONS = {
     "capabilities": ("--cap-drop", "ALL"),
 }
 
+#: The hosts of a job of two.
+HOSTS = ("algo-1", "algo-2")
+
+_NOTICED_SECONDS = 5.0  # in which most programs notice that another host is gone
+
 #: What the SDK and a tuning job add to a job's hyperparameters, in the form that it arrives in.
 ADDED = {
     "_tuning_objective_metric": "validation:loss",
@@ -79,9 +85,11 @@ class Limits:
     image_bytes: int = 10_000_000_000  #: of a serverless endpoint's image (H42)
     job: float = 3600
     hosts: float = 600  #: until every host of a small job has ended
+    lost_host: float = 120  #: until a host has ended that lost another
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
     serve_stop: float = 30  #: the same for servers (H3)
+    memory_bytes: int = 640 * 2**20  #: of a multi-model endpoint's container that is to be full
 
 
 @dataclass(frozen=True)
@@ -237,8 +245,8 @@ class Run:
         job = self.job(self.endless)
         # An endless job that has said as much as the whole of the ordinary one is past its start,
         # however slow that was. One that says less, or is not endless, is stopped all the same.
-        lines = len(self.trained.log.splitlines()) if self.given.endless else 1
-        self._wait_for_lines(job, lines)
+        lines = None if self.given.endless else 1
+        self._wait_for_lines(job, self.trained, lines)
         if not job.running:
             raise BlockedError(
                 "the job ended before it could be stopped; name hyperparameters that make it long "
@@ -260,7 +268,7 @@ class Run:
         found = dict(self.stopped.checkpoints)
         markers = {f"{name}.sagemaker-uploaded": b"" for name in found}
         job = self.job(replace(self.endless, checkpoints={**markers, **found}))
-        self._wait_for_lines(job, len(self.trained.log.splitlines()))
+        self._wait_for_lines(job, self.trained)
         return job.stop(self.given.limits.train_stop) if job.running else job.finish(0)
 
     @property
@@ -269,31 +277,72 @@ class Run:
         settings = {**self.given.hyperparameters, **self.given.endless}
         return replace(self.ordinary, hyperparameters=settings)
 
-    def _wait_for_lines(self, job: Job, lines: int) -> None:
-        """Wait until a job has said so much, has ended, or has had much more time than another."""
-        give_up = time.monotonic() + 5 * self.trained.seconds
+    def _wait_for_lines(self, job: Job, other: Job, lines: int | None = None) -> None:
+        """Wait until a job has said as much as another, has ended, or has had much more time."""
+        enough = len(other.log.splitlines()) if lines is None else lines
+        give_up = time.monotonic() + 5 * other.seconds
         while job.running and time.monotonic() < give_up:
-            if len(job.log.splitlines()) >= lines:
+            if len(job.log.splitlines()) >= enough:
                 break
             time.sleep(0.05)
 
-    def hosts(self, *names: str) -> list[Job]:
-        """Return the hosts of one job, at their end, in a network where they know their names.
+    @shared
+    def hosts(self) -> dict[str, Job]:
+        """The two hosts of a job, at their end.
 
         Raises:
             BlockedError: if an ordinary job fails already.
         """
         self._need_trained()
+        jobs = self._together(self.ordinary)
+        give_up = time.monotonic() + self.given.limits.hosts
+        for job in jobs.values():
+            job.finish(max(0.0, give_up - time.monotonic()))
+        return jobs
+
+    @shared
+    def bereft(self) -> Job:
+        """The first host of a job whose second was killed in the midst of it, at its end.
+
+        Raises:
+            BlockedError: if two hosts do not work together so long that one can be killed.
+        """
+        if any(job.exit_code != 0 for job in self.hosts.values()):
+            raise BlockedError("a job of two hosts does not end with 0, even if neither is lost")
+        if not self.given.endless:
+            raise BlockedError(
+                "the job is too short for a host to be killed in its midst; name hyperparameters "
+                "that make it long with --endless, such as --endless epochs=1000000"
+            )
+        first, second = self._together(self.endless).values()
+        self._wait_for_lines(first, self.hosts[HOSTS[0]])
+        if not (first.running and second.running):
+            raise BlockedError(f"the hosts ended before one could be killed: {first.finish(0).end}")
+        second.container.signal("KILL")
+        if self._goes_on(first):
+            first.finish(0)
+            raise BlockedError("the first host trains on without the second: it does not need it")
+        return first.finish(self.given.limits.lost_host)
+
+    def _together(self, request: Request) -> dict[str, Job]:
+        """Start the hosts of one job, in a network where they know their names."""
         network = self.engine.network()
-        jobs = [
-            self.job(
-                replace(self.ordinary, hosts=names, host=name),
+        return {
+            name: self.job(
+                replace(request, hosts=HOSTS, host=name),
                 *("--network", network, "--network-alias", name),
             )
-            for name in names
-        ]
-        give_up = time.monotonic() + self.given.limits.hosts
-        return [job.finish(max(0.0, give_up - time.monotonic())) for job in jobs]
+            for name in HOSTS
+        }
+
+    def _goes_on(self, job: Job) -> bool:
+        """Say whether a job still runs and logs when it has had the time to notice what is lost."""
+        said = []
+        for _ in range(2):
+            if job.container.wait(min(_NOTICED_SECONDS, self.given.limits.lost_host)) is not None:
+                return False
+            said.append(job.log)
+        return said[0] != said[1]
 
     # --- serving -----------------------------------------------------------------------------
 
@@ -339,6 +388,21 @@ class Run:
         return _healthy(self.started)
 
     @shared
+    def over_archive(self) -> Server:
+        """A server over the `model.tar.gz` of the image's own job, healthy or not.
+
+        Other servers have the model's files alone, as SageMaker copies them from single objects.
+
+        Raises:
+            BlockedError: if no job leaves a model.
+        """
+        self._need_trained()
+        if not self.trained.model:
+            raise BlockedError("the job left no model")
+        volume = self.engine.volume(self.given.image, unpacked_by_root(self.trained.packed_model))
+        return self._server(model=mount(volume, "/opt/ml/model", read_only=True))
+
+    @shared
     def batch(self) -> Server:
         """A healthy server, as a batch transform job has it."""
         _ = self.server
@@ -347,18 +411,42 @@ class Run:
     @shared
     def multi_model(self) -> Server:
         """A healthy server, as a multi-model endpoint has it, with models `a` and `b` on disk."""
+        return self._multi_model(self._models("a", "b"))
+
+    @shared
+    def crowded(self) -> Server:
+        """The same in a container of little memory, all of which the model `large` would take."""
+        models = self._models("a", "large")
+        name, content = max(self.artefact.items(), key=lambda file: len(file[1]))
+        memory = self.given.limits.memory_bytes
+        with NamedTemporaryFile() as file:  # a hole, which takes no room on this machine's disk
+            file.write(content)
+            file.truncate(memory)
+            Path(file.name).chmod(0o644)
+            self.engine.put(self.given.image, models, Path(file.name), f"large/model/{name}")
+        return self._multi_model(models, "--memory", f"{memory}b", "--memory-swap", f"{memory}b")
+
+    def _models(self, *names: str) -> str:
+        """Return a volume that has the model under each of these names.
+
+        Raises:
+            BlockedError: if the image does not claim to serve many models, or there is none.
+        """
         if not (self.image.claims("multi-models") or self.given.only == "multi-model"):
             raise BlockedError("the image does not claim the capability multi-models")
+        if not self.artefact:
+            raise BlockedError("there is no model to load; give --train or --model")
         files = {
             f"{name}/model/{file}": content
-            for name in ("a", "b")
+            for name in names
             for file, content in self.artefact.items()
         }
-        volume = self.engine.volume(self.given.image, pack(files))
-        models = mount(volume, "/opt/ml/models", read_only=True)
-        server = Server(
-            self.engine, self.given.image, (*models, "--env", "SAGEMAKER_MULTI_MODEL=true")
-        )
+        return self.engine.volume(self.given.image, pack(files))
+
+    def _multi_model(self, models: str, *options: str) -> Server:
+        mounted = mount(models, "/opt/ml/models", read_only=True)
+        options = (*mounted, "--env", "SAGEMAKER_MULTI_MODEL=true", *options)
+        server = Server(self.engine, self.given.image, options)
         return _healthy(server.start(self.given.limits.start))
 
     @property
@@ -372,10 +460,13 @@ class Run:
             raise BlockedError("there is no body to score; give one with --payload")
         return self.given.payload
 
-    def _server(self, *options: str, inside: int = 8080) -> Server:
+    def _server(
+        self, *options: str, inside: int = 8080, model: tuple[str, ...] | None = None
+    ) -> Server:
         if not self.serves:
             raise BlockedError("the image has no program `serve`")
-        server = Server(self.engine, self.given.image, (*self.model, *options), inside)
+        mounted = self.model if model is None else model
+        server = Server(self.engine, self.given.image, (*mounted, *options), inside)
         return server.start(self.given.limits.start)
 
 

@@ -53,6 +53,21 @@ def ping_is_empty(run: Run) -> Finding:
     return passed(str(reply))
 
 
+@rule("T34", "H5", "H6", "H7", observes="over_archive")
+def serves_its_own_archive(run: Run) -> Finding:
+    """The model.tar.gz of the image's own job is served: unpacked by root, mounted read-only."""
+    server, size = run.over_archive, len(run.trained.packed_model)
+    cure = "Leave plain files in /opt/ml/model: what links lead to elsewhere is not packed."
+    if not server.healthy:
+        return failed(server.end, cure)
+    if run.given.payload is None:
+        return passed(f"/ping answers 200 over an archive of {size:,} bytes")
+    reply = server.invoke(run.payload)
+    if reply.status != HTTPStatus.OK or not reply.body:
+        return failed(str(reply), cure)
+    return passed(f"over an archive of {size:,} bytes, {reply}")
+
+
 @rule("H11", "H17", observes="server")
 def scores(run: Run) -> Finding:
     """/invocations answers the given payload with 200 and a body, within 60 s."""
@@ -345,7 +360,9 @@ def answers_before_it_ends(run: Run) -> Finding:
     payload = _large(run, 2)
     seconds = run.server.invoke(payload).seconds
     if seconds < _UNDER_WAY_SECONDS:
-        payload = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / max(seconds, 0.01)) + 1))
+        larger = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / max(seconds, 0.01)) + 1))
+        if run.server.invoke(larger).status == HTTPStatus.OK:
+            payload = larger
     with run.serving() as server, ThreadPoolExecutor(4) as clients, ExitStack() as opened:
         headers = {"Content-Type": payload.content_type}
         connections = [opened.enter_context(server.connect()) for _ in range(4)]

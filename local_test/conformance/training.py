@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 1024  # characters of the failure file that become FailureReason
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
+_COUNT = re.compile(r"\b(epoch|global_step|iteration|iter|round|step)\W{1,3}(\d+)", re.IGNORECASE)
 _TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
 
@@ -170,17 +171,19 @@ def absent_configuration(run: Run) -> Finding:
     )
 
 
-@rule("T36", "T50", "T51")
+@rule("T36", "T50", "T51", observes="hosts")
 def two_hosts(run: Run) -> Finding:
-    """A job of two hosts ends, and leaves one model; or its hosts say that they are too many."""
-    jobs = dict(zip(names := ("algo-1", "algo-2"), run.hosts(*names), strict=True))
+    """A job of two hosts ends, and leaves one model, unless they say that they are too many."""
+    jobs = run.hosts
     ends = "; ".join(f"{name}: {job.failure or job.end}" for name, job in jobs.items())
     if any(job.exit_code is None for job in jobs.values()):
         return failed(ends, "Give up with a sentence when another host is not there in time.")
-    if all(job.exit_code != 0 for job in jobs.values()):
-        return passed(f"it refuses: {ends}")
+    if all(job.exit_code != 0 and job.failure for job in jobs.values()):
+        return not_applicable(f"it refuses a job of two hosts, so it has to be given one: {ends}")
     if any(job.exit_code != 0 for job in jobs.values()):
-        return failed(ends, "End alike on all hosts: a job fails if one of its hosts does.")
+        return failed(
+            ends, "Let all hosts end with 0, or all say in their failure files that one will do."
+        )
     models = {name: job.model for name, job in jobs.items() if job.model}
     if not models:
         return failed("no host left a model", "Let the first of `hosts` save the model.")
@@ -200,6 +203,20 @@ def _clash(jobs: list[Job]) -> str:
             if one.model[name] != other.model[name]:
                 return name
     return ""
+
+
+@rule("T57", observes="bereft")
+def notices_a_lost_host(run: Run) -> Finding:
+    """A host fails in time, and says why, when the other host of its job is killed."""
+    job, limit = run.bereft, run.given.limits.lost_host
+    cure = "Give all that waits for another host a time limit, and fail with a sentence at its end."
+    if job.exit_code is None:
+        return failed(f"one is killed, and the other still runs {limit:g} s later", cure)
+    if job.exit_code == 0:
+        return failed("one is killed, and the other ends with exit code 0", cure)
+    if not job.failure:
+        return failed(f"there is no failure file; {job.end}", cure)
+    return passed(job.failure.strip())
 
 
 def _without(run: Run, what: str, cure: str) -> Finding:
@@ -313,11 +330,34 @@ def logs_at_once(run: Run) -> Finding:
 
 @rule("T37", "T38", "T39", "X42", observes="resumed")
 def resumes(run: Run) -> Finding:
-    """A job that was stopped and is started anew on its checkpoints ends as it did before."""
-    if run.resumed.exit_code in {0, run.stopped.exit_code}:
-        return passed(run.resumed.end)
-    return failed(
-        run.resumed.failure or run.resumed.end,
-        "Go on from the last whole checkpoint; pass over files that end in `.sagemaker-uploaded` "
-        "or `.sagemaker-uploading`, and give a checkpoint its name when it is whole.",
+    """A job that was stopped and is started anew on its checkpoints goes on, and ends as before."""
+    if run.resumed.exit_code not in {0, run.stopped.exit_code}:
+        return failed(
+            run.resumed.failure or run.resumed.end,
+            "Go on from the last whole checkpoint; pass over files that end in "
+            "`.sagemaker-uploaded` or `.sagemaker-uploading`, and give a checkpoint its name when "
+            "it is whole.",
+        )
+    first, then = _counts(run.stopped.log), _counts(run.resumed.log)
+    told = [name for name, seen in first.items() if seen[0] < seen[-1] and name in then]
+    if not told:
+        return passed(
+            "its log counts no epochs or steps, so that it may have gone on or begun again; "
+            f"{run.resumed.end}"
+        )
+    name = next((name for name in told if then[name][0] > first[name][0]), told[0])
+    seen = f"{name} {then[name][0]}; the job before it had {first[name][0]} to {first[name][-1]}"
+    if then[name][0] > first[name][0]:
+        return passed(f"its log goes on at {seen}")
+    return warned(
+        f"its log begins again at {seen}",
+        "Read the last checkpoint before training begins, and go on from what it says.",
     )
+
+
+def _counts(log: str) -> dict[str, list[int]]:
+    """Return the numbers of epochs and the like in a log, in its order, by their name."""
+    counts: dict[str, list[int]] = {}
+    for name, number in _COUNT.findall(log):
+        counts.setdefault(name.lower(), []).append(int(number))
+    return counts

@@ -6,7 +6,7 @@ of a Dockerfile, or a change of the image's configuration that no Dockerfile can
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conformance.run import Limits
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: A good program is given all the time it may need; a bad one that would use it all, less.
-PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30)
+PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30, memory_bytes=64 << 20)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
+#: Where it has saved the model.
+SAVED = "    save(means, MODEL)\n"
 #: Where it has read a job's hyperparameters, and its hosts.
 GIVEN = "file.read_text()) if file.exists() else {}\n"
 HOSTS = '    hosts = json.loads((INPUT / "config" / "resourceconfig.json").read_text())\n'
@@ -52,6 +54,7 @@ class Bad:
     train: tuple[str, str] | None = None  #: a text of train.py, and what replaces it
     serve: tuple[str, str] | None = None
     dockerfile: str = ""  #: more lines
+    arguments: tuple[str, ...] = ()  #: of its build, NAME=VALUE
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
     hyperparameters: Mapping[str, str] = field(default_factory=dict)  #: of the run
@@ -112,6 +115,18 @@ BAD = [
         "image.no_secrets",
         "AWS_SECRET_ACCESS_KEY",
         dockerfile="ENV AWS_SECRET_ACCESS_KEY=x",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secret_arguments",
+        "shows the value of PYPI_TOKEN",
+        dockerfile="ARG PYPI_TOKEN\nRUN true",
+        arguments=("PYPI_TOKEN=x",),
+    ),
+    Bad(
+        "image.no_secret_arguments",
+        "shows the value of INDEX",
+        dockerfile="ARG A=x\nARG INDEX=https://user:x@localhost/simple",
         scratch=True,
     ),
     Bad(
@@ -238,7 +253,28 @@ BAD = [
     Bad(
         "training.two_hosts",
         "not me",
-        train=(READ, f"{READ}    if os.uname().nodename == 'algo-2': raise OSError('not me')\n"),
+        train=(SAVED, f"{SAVED}    if os.uname().nodename == 'algo-2': raise OSError('not me')\n"),
+    ),
+    Bad(
+        "training.two_hosts",
+        "exits with 3",
+        train=("    other = meet()\n", "    other = meet()\n    if other: sys.exit(3)\n"),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "still runs 12 s later",
+        train=("    if not here:\n", "    while not here: time.sleep(1)\n    if 0:\n"),
+        limits=replace(PATIENT, lost_host=12),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "exit code 0",
+        train=('raise ValueError("The other', 'sys.exit(0)  # ("The other'),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "no failure file",
+        train=('raise ValueError("The other', 'sys.exit("The other'),
     ),
     Bad(
         "training.logs_at_once",
@@ -251,6 +287,11 @@ BAD = [
         "came at its end",
         train=("time.sleep(0.01)", "time.sleep(1.5)"),
         dockerfile="ENV PYTHONUNBUFFERED=\nRUN sed -i 's/python -u/python/' /opt/program/train",
+    ),
+    Bad(
+        "training.resumes",
+        "begins again at epoch 0",
+        train=("return max(found, default=0)", "return 0"),
     ),
     Bad("training.resumes", "column", train=('glob("*.json")', 'glob("*")')),
     # --- serving ---
@@ -267,6 +308,18 @@ BAD = [
         serve=(
             '"/ping":\n            self.answer(200',
             '"/ping":\n            self.answer(200, b"OK"',
+        ),
+    ),
+    Bad(
+        "serving.serves_its_own_archive",
+        "No such file or directory: '/opt/ml/model/best.json'",
+        train=(
+            SAVED,
+            f"{SAVED}    MODEL.with_name('best.json').symlink_to('/opt/ml/checkpoints')\n",
+        ),
+        serve=(
+            '(Path(directory) / "model.json")',
+            'min(Path(directory).glob("*.json"))',
         ),
     ),
     Bad("serving.scores", "HTTP 500", serve=("self.answer(200, score", "self.answer(500, score")),
@@ -470,5 +523,14 @@ BAD = [
         ),
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
+    Bad("multi_model.full_memory_is_507", "no reply", serve=("MOST_BYTES = 32", "MOST_BYTES = 99")),
+    Bad(
+        "multi_model.full_memory_is_507",
+        "after 507",
+        serve=(
+            "self.answer(507)\n",
+            "self.answer(507)\n            models.update(small=('', []))\n",
+        ),
+    ),
     Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),
 ]

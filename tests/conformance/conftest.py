@@ -65,7 +65,8 @@ def bad_image(good_image: str, tmp_path: Path) -> Iterator[Callable[[Bad], str]]
         if bad.scratch:
             lines = ["FROM scratch", "COPY train serve /bin/"]
         (tmp_path / "Dockerfile").write_text("\n".join([*lines, bad.dockerfile]))
-        engine.docker("build", "--quiet", "--tag", name, tmp_path)
+        arguments = (f"--build-arg={argument}" for argument in bad.arguments)
+        engine.docker("build", "--quiet", "--tag", name, *arguments, tmp_path)
         if bad.config:
             reconfigure(name, bad, tmp_path)
         return name

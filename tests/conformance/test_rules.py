@@ -11,7 +11,7 @@ from conformance.check import rules
 from conformance.finding import Outcome
 from conformance.run import Run
 
-from tests.conformance.bad import BAD, READ, Bad
+from tests.conformance.bad import BAD, BODY, READ, Bad
 from tests.conformance.conftest import find
 from tests.conftest import PROJECT
 
@@ -97,6 +97,19 @@ def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
     found = find(image, channel, [rule for rule in rules() if rule.observes == "stopped"])
 
     assert {Outcome.PASSED} == {finding.outcome for finding in found.values()}, found
+
+
+@pytest.mark.docker
+def test_a_limit_of_bodies_is_not_taken_for_a_lost_request(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """A quick server that refuses larger bodies loses nothing when it is stopped."""
+    quick = "self.answer(413 if len(body) > 2_200_000 else 200, b'1\\n')"
+    limit = f"{BODY}        {quick}\n        return\n"
+    key = "serving.answers_before_it_ends"
+    found = find(bad_image(Bad("", "", serve=(BODY, limit))), channel, [BY_KEY[key]])
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
 
 
 def test_every_rule_is_one_of_the_contract() -> None:

@@ -16,6 +16,8 @@ PORT = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
 MULTI_MODEL = os.environ.get("SAGEMAKER_MULTI_MODEL") == "true"
 PARAMETERS = {"MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6}
 
+MOST_BYTES = 32 << 20  # of a model's file; the networks of this server are small
+
 models: dict[str, tuple[str, list[float]]] = {}
 
 
@@ -124,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
         """Load a model of the multi-model endpoint."""
         if asked["model_name"] in models:
             self.answer(409)
+        elif (Path(asked["url"]) / "model.json").stat().st_size > MOST_BYTES:
+            self.answer(507)
         else:
             models[asked["model_name"]] = (asked["url"], load(asked["url"]))
             self.answer(200)
