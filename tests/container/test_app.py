@@ -127,7 +127,7 @@ def test_a_405_names_the_methods_that_there_are(client: FlaskClient) -> None:
 
 
 def test_a_body_that_is_too_large_is_413(trained: Paths) -> None:
-    """The limit is batch transform's own; the sentence says what to do (B8)."""
+    """The limit is batch transform's own; the sentence says what to do (B8, H18, X9)."""
     app = create_app(trained, Settings(max_payload_mb=1))
     reply = app.test_client().post("/invocations", data=b"1" * ((1 << 20) + 1))
 
@@ -153,7 +153,7 @@ def test_our_own_fault_is_500_with_a_number_that_the_log_has(
 def test_there_is_no_application_without_a_model(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An endpoint that cannot score never answers 200; the program ends with a sentence (H16)."""
+    """An endpoint that cannot score never answers 200: the program ends and says why (H16, X5)."""
     with pytest.raises(ModelError, match="There is no model"):
         create_app(paths)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(paths.root))

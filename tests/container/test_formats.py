@@ -130,7 +130,7 @@ def test_one_row_needs_no_second_bracket(name: str, body: bytes) -> None:
     ],
 )
 def test_a_body_that_cannot_be_read_gets_a_sentence(name: str, body: bytes, sentence: str) -> None:
-    """The message says what was found, what was expected, and where."""
+    """The message says what was found, what was expected, and where (F9, F12)."""
     with pytest.raises(BodyError) as refused:
         FORMATS[name].decode(body, 2)
 
@@ -260,7 +260,7 @@ def test_a_document_read_in_pieces_is_the_document(
     ],
 )
 def test_a_content_type_is_parsed_and_not_compared(header: str | None, name: str | None) -> None:
-    """Case and parameters do not count: AWS's own documents and SDKs send them (H24)."""
+    """Case and parameters do not count: AWS's own documents and SDKs send them (H24, F10)."""
     assert name == media_type(header)
 
 
@@ -277,7 +277,7 @@ def test_a_content_type_is_parsed_and_not_compared(header: str | None, name: str
     ],
 )
 def test_an_array_s_header_may_say_anything(header: str) -> None:
-    """It is refused, whatever NumPy would make of it."""
+    """It is refused, whatever NumPy would make of it (F9)."""
     text = f"{{'fortran_order': False, {header}, }}\n".encode()
     head = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
     for size in (16, 8, 0):

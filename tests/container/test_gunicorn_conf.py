@@ -47,7 +47,7 @@ def test_a_worker_hears_sigterm_from_its_first_moment(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_in_tmp(tmp_path: Path) -> None:
-    """The directory of the metrics goes with the master, and not with a worker."""
+    """The directory of the metrics goes with the master, and not with a worker (X14)."""
     program = """
 import os, runpy, sys
 runpy.run_path(sys.argv[1])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     ids=["string", "quoted", "number", "float", "blank"],
 )
 def test_a_value_may_come_in_any_of_sagemakers_spellings(value: object) -> None:
-    """Strings, JSON-quoted strings (an Estimator with source code) and numbers (T15, T17)."""
+    """Strings, JSON-quoted strings (an Estimator with source code) and numbers (T15, T17, X18)."""
     settings, given = Hyperparameters.parse({"epochs": value})
 
     assert settings.epochs == 40

@@ -152,7 +152,7 @@ def test_what_sagemaker_adds_to_its_files_does_not_matter(
 
 @pytest.mark.parametrize("channel", ["train", "validation", "test", "model"])
 def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths, channel: str) -> None:
-    """With the cure, before anything waits for a pipe (T28)."""
+    """With the cure, before anything waits for a pipe (T28, X22)."""
     split.input_data_config.write_text(json.dumps({channel: {"TrainingInputMode": "Pipe"}}))
 
     assert 1 == train()

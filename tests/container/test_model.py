@@ -39,7 +39,7 @@ def test_a_saved_model_scores_the_same_when_loaded(tmp_path: Path) -> None:
 
 
 def test_anyone_may_read_a_saved_model(tmp_path: Path) -> None:
-    """Serving may run as another user than training did, on serverless endpoints at least (H50)."""
+    """Serving may run as another user than training did: serverless endpoints do (H50, X27)."""
     drawn().save(tmp_path / "model.safetensors")
 
     assert 0o644 == (tmp_path / "model.safetensors").stat().st_mode & 0o777

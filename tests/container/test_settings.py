@@ -84,7 +84,7 @@ def test_a_variable_that_cannot_be_obeyed_is_a_sentence(
 def test_cores_are_those_of_the_container(
     tmp_path: Path, files: dict[str, str], found: int | None
 ) -> None:
-    """The host may have 96, and the container half of one; by control groups of either version."""
+    """The host may have 96, and the container half of one (H49, X15), by either cgroups."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")

@@ -117,8 +117,8 @@ def test_the_base_image_may_be_another(image: str, tmp_path: Path) -> None:
 
 @needs_engine
 def test_train_and_serve_are_on_the_path(image: str) -> None:
-    """`docker run IMAGE train` and `... serve` find their program (T2, H1) outside of /opt/ml (T7),
-    as any user (H50).
+    """`docker run IMAGE train` and `... serve` find their program (T2, H1, X1, X2),
+    outside of /opt/ml (T7), as any user (H50).
     """
     found = engine.run("--user", engine.STRANGER, image, "sh", "-c", "test -x $(command -v train)")
 
@@ -128,8 +128,8 @@ def test_train_and_serve_are_on_the_path(image: str) -> None:
 
 @needs_engine
 def test_nothing_stands_between_sagemaker_and_the_program(config: dict[str, Any]) -> None:
-    """No entry point takes the argument `train` (T1, T6), the user is root (H4), and nothing but
-    /ping says what is healthy (H13).
+    """No entry point takes the argument `train` (T1, T6, X4), the user is root (H4), and nothing
+    but /ping says what is healthy (H13).
     """
     assert not config["Entrypoint"]
     assert ["serve"] == config["Cmd"]

@@ -51,7 +51,7 @@ def scores(served: Path, features: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_ping_is_200_and_empty(server: Server, method: str) -> None:
-    """SageMaker waits "for an HTTP 200 status code and an empty body" (H13, H15, B1)."""
+    """SageMaker waits "for an HTTP 200 status code and an empty body" (H13, H15, B1, X6)."""
     reply = requests.request(method, f"{server.url}/ping", timeout=2)
 
     assert (200, b"") == (reply.status_code, reply.content)
@@ -173,7 +173,7 @@ def test_a_bad_request_is_a_sentence(
 
 
 def test_headers_that_are_none_of_ours_change_nothing(server: Server) -> None:
-    """SageMaker adds headers of its own, and calls us by names of its own (H19, H20, H33)."""
+    """SageMaker adds headers of its own, and calls us by names of its own (H19, H20, H33, H21)."""
     others = {
         "Host": "model.aws.local:8080",
         "X-Amzn-SageMaker-Session-Id": "NEW_SESSION",

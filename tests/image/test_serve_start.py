@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_served_is_a_sentence(
 def test_a_model_one_level_down_is_served_and_the_log_says_so(
     image: str, served: Path, tmp_path: Path
 ) -> None:
-    """An archive that was packed with its directory leads there (H7); of two nobody knows which."""
+    """An archive that was packed with its directory leads there (H5, H7, X30); of two, none."""
     tmp_path.chmod(0o755)
     content = (served / "model" / "model.safetensors").read_bytes()
     for name in ("a", "b"):
@@ -100,7 +100,7 @@ def test_a_model_one_level_down_is_served_and_the_log_says_so(
 
 def test_sagemaker_may_choose_the_port(image: str, served: Path) -> None:
     """In an inference pipeline it is SAGEMAKER_BIND_TO_PORT's, as the image's label says, and the
-    range it may be from means nothing (H12, H35).
+    range it may be from means nothing (H12, H35, X8).
     """
     options = ("--env", "SAGEMAKER_BIND_TO_PORT=9123", "--env")
     with serving(
