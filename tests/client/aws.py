@@ -105,7 +105,12 @@ class Aws:
 
     def settle(self, action: str, **attributes: Any) -> None:
         """Let what an action makes have these of moto's attributes from now on, such as a state."""
-        (self.home / "outcomes.json").write_text(json.dumps({action: attributes}), "utf-8")
+        path = self.home / "outcomes.json"
+        outcomes = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        # Renamed, for the proxy may be about to read what was settled before.
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps({**outcomes, action: attributes}), "utf-8")
+        draft.replace(path)
 
     def prepare(self) -> None:
         """Begin anew: an account with nothing but an execution role and a pushed image."""
