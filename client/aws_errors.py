@@ -59,6 +59,8 @@ _CODES = {
     "ThrottlingException": "AWS is busy with this account; try again in a minute",
     "TooManyRequestsException": "AWS is busy with this account; try again in a minute",
     "RequestLimitExceeded": "AWS is busy with this account; try again in a minute",
+    "Throttling": "AWS is busy with this account; try again in a minute",
+    "SlowDown": "AWS is busy with this account; try again in a minute",
     "ResourceInUse": "the name is in use: choose another, or python -m client delete",
     "BucketAlreadyExists": _OF_ANOTHER,
     "NoSuchBucket": "name a bucket of yours with --bucket",
@@ -100,6 +102,19 @@ def translated() -> Iterator[None]:
         raise AwsError(_answer(reason) if refused else _sentence(str(error))) from error
     except _of_sdk() as error:
         raise AwsError(_sentence(str(error))) from error
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Let a clean-up that AWS refuses not hide why it was needed: say what may be left instead."""
+    try:
+        with translated():
+            yield
+    except AwsError as error:
+        sys.stderr.write(
+            f"{what} may be left, and cost: {error} python -m client status shows it, and delete "
+            "deletes it.\n"
+        )
 
 
 def _of_sdk() -> tuple[type[Exception], ...]:

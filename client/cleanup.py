@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -158,14 +159,28 @@ def logs(account: Account, things: Iterable[Thing]) -> list[Step]:
     The log of an endpoint that is gone is only found if it had the project's name.
     """
     client = account.client("logs")
-    names = {found.name for found in things if found.kind.title == "endpoint"} | {account.project}
-    groups = [f"/aws/sagemaker/Endpoints/{name}" for name in sorted(names)]
+    home = "/aws/sagemaker/Endpoints/"
+    groups = [
+        f"{home}{found.name}"
+        for found in things
+        if found.kind.title == "endpoint" and _has_group(client, f"{home}{found.name}")
+    ]
+    # That of an endpoint that is gone: it had the project's name, or one of `run`'s.
+    gone = re.compile(re.escape(home + account.project) + r"(-\d{4}(-\d\d){5}-\d{3})?")
+    pages = client.get_paginator("describe_log_groups").paginate(
+        logGroupNamePrefix=f"{home}{account.project}"
+    )
+    groups += [
+        found["logGroupName"]
+        for page in pages
+        for found in page["logGroups"]
+        if gone.fullmatch(found["logGroupName"])
+    ]
     steps = [
         Step(
             f"delete log {group}", partial(client.delete_log_group, logGroupName=group), loses=True
         )
-        for group in groups
-        if _has_group(client, group)
+        for group in sorted(set(groups))
     ]
     for job in things:
         if group := _JOB_LOGS.get(job.kind.title):

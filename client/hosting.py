@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from client import interruption, sdk
-from client.aws_errors import is_missing
+from client.aws_errors import is_missing, reported
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -91,25 +91,46 @@ class Deployment:
         return asked
 
 
-def deploy(session: sdk.Session, deployment: Deployment, say: Callable[[str], None]) -> None:
-    """Make the endpoint, or give the one of this name the new model; return when it serves.
+def deploy(
+    session: sdk.Session, deployment: Deployment, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Make the endpoint, or give the one of this name the new model; return how it serves.
 
     Where that fails or is interrupted, what was made is deleted again; an endpoint that was there
     before keeps its model.
 
     Raises:
-        HostingError: if the new model does not come to serve.
+        HostingError: if the new model does not come to serve, or the endpoint is another project's.
     """
     sagemaker = session.sagemaker_client
     old = configuration(sagemaker, deployment.endpoint)
+    if old is not None and not session.local_mode:
+        _expect_own(sagemaker, deployment)
     try:
         sdk.deploy(session, deployment, update=old is not None)
         wait(sagemaker, deployment.endpoint, say, old)
+        found = summary(sagemaker, deployment.endpoint)
     except BaseException:
-        _take_back(sagemaker, deployment, say, new=old is None)
+        with reported(f"The endpoint {deployment.endpoint}"):
+            _take_back(sagemaker, deployment, say, new=old is None)
         raise
     if old is not None:
         delete_configuration(sagemaker, old)
+    return found
+
+
+def _expect_own(sagemaker: Any, deployment: Deployment) -> None:
+    """Refuse to give an endpoint of another project a new model, and to delete its old one."""
+    endpoint = arn(sagemaker, deployment.endpoint)
+    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=endpoint)
+    tags = [tag for page in pages for tag in page["Tags"]]
+    for own in deployment.tags:
+        if own not in tags:
+            raise HostingError(
+                f"The endpoint {deployment.endpoint} is not of this project: it has no tag "
+                f"{own['Key']}={own['Value']}. Choose another name with --endpoint, or name its "
+                "project with --project."
+            )
 
 
 def _take_back(
@@ -117,7 +138,9 @@ def _take_back(
 ) -> None:
     """Delete what a deployment has made, but nothing that serves."""
     if new:
-        _delete_endpoint(sagemaker, deployment.endpoint, say)
+        # Where two make an endpoint of one name at once, it is the other's.
+        if configuration(sagemaker, deployment.endpoint) in {None, deployment.model}:
+            _delete_endpoint(sagemaker, deployment.endpoint, say)
     elif (status := _status(sagemaker, deployment.endpoint)) != "InService":
         say(
             f"The endpoint {deployment.endpoint} is {status}, so its configurations and models are "

@@ -16,6 +16,7 @@ from client import (
     sdk,
     training_job,
 )
+from client.aws_errors import reported
 from client.hosting import Deployment
 from client.training_job import TrainingJob
 
@@ -101,26 +102,33 @@ def tell(
     job = story.job(platform, address)
     description = training_job.run(platform.session, job)
     deployment = story.deployment(platform, training_job.artefact(description))
-    kept = False
+
+    def end() -> None:
+        say("6/6 Deleting the endpoint")
+        # Local mode's containers go with the platform.
+        if not platform.session.local_mode:
+            with interruption.undisturbed():
+                hosting.delete(platform.sagemaker, story.name)
+
     try:
         say(f"4/6 Deploying {deployment.model_data}")
         hosting.deploy(platform.session, deployment, progress)
         say("5/6 Evaluating the endpoint on the test rows")
         predictor = sdk.predictor(platform.session, story.name)
         scored = chapters.evaluate(predictor, story.test, story.output, verbose=verbose)
-        kept = story.keep
-    finally:
-        if not kept:
-            say("6/6 Deleting the endpoint")
-            # Local mode's containers go with the platform.
-            if not platform.session.local_mode:
-                with interruption.undisturbed():
-                    hosting.delete(platform.sagemaker, story.name)
-    training = platform.training(job, description)
-    if training.history:
-        pictures.draw_history(training.history, story.output / "history.png")
-    asked = f"The endpoint {story.name}, on {story.serving_instance},"
-    test = model_card.Comparison(asked, "the test set", story.test.features.shape[1])
-    model_card.write(model_card.card(scored, test, training), story.output / "model_card.md")
+        training = platform.training(job, description)
+        if training.history:
+            pictures.draw_history(training.history, story.output / "history.png")
+        asked = f"The endpoint {story.name}, on {story.serving_instance},"
+        test = model_card.Comparison(asked, "the test set", story.test.features.shape[1])
+        model_card.write(model_card.card(scored, test, training), story.output / "model_card.md")
+    except BaseException:
+        with reported(f"The endpoint {story.name}"):
+            end()
+        raise
     summary = training_job.summary(description)
-    return summary | ({"endpoint": story.name} if kept else {}), evaluation.figures(scored)
+    if story.keep:
+        summary["endpoint"] = story.name
+    else:
+        end()
+    return summary, evaluation.figures(scored)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from client import interruption, sdk
-from client.aws_errors import is_missing
+from client.aws_errors import is_missing, reported
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def channels(data: str, directories: Collection[str]) -> dict[str, str]:
 def run(session: sdk.Session, job: TrainingJob, *, wait: bool = True) -> dict[str, Any]:
     """Start a job and follow its log, on stderr, to its end; return its description.
 
-    Where following is interrupted, the job is stopped.
+    Where that is interrupted or fails, the job is stopped: it may have been made all the same.
 
     Raises:
         JobError: if it fails.
@@ -77,19 +78,15 @@ def run(session: sdk.Session, job: TrainingJob, *, wait: bool = True) -> dict[st
     sagemaker = session.sagemaker_client
     try:
         sdk.train(session, job)
-    except KeyboardInterrupt:
+        if wait and not session.local_mode:
+            with suppress(sdk.UnexpectedStatusException):  # the description has the reason
+                sdk.follow(session, job.name)
+        found = describe(sagemaker, job.name)
+    except BaseException:
         if not session.local_mode:
-            stop(sagemaker, job.name)
+            with reported(f"The job {job.name}"):
+                stop(sagemaker, job.name)
         raise
-    if wait and not session.local_mode:
-        try:
-            sdk.follow(session, job.name)
-        except sdk.UnexpectedStatusException:
-            pass  # the description has the reason
-        except BaseException:
-            stop(sagemaker, job.name)
-            raise
-    found = describe(sagemaker, job.name)
     if wait:
         artefact(found)
     return found

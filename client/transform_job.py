@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from client import hosting, interruption, media_types, sdk
-from client.aws_errors import is_missing
+from client.aws_errors import is_missing, reported
 from client.training_job import ENDED, JobError
 
 if TYPE_CHECKING:
@@ -54,23 +54,49 @@ def run(
 ) -> dict[str, Any]:
     """Make the model, run the job to its end, delete the model; return the job's description.
 
-    Where that is interrupted, the job is stopped.
+    Where that is interrupted or fails, the job is stopped.
 
     Raises:
-        JobError: if it fails.
+        JobError: if it fails, or a model or a job of the name is there already.
     """
     sagemaker = session.sagemaker_client
+    if not session.local_mode:
+        _expect_unused(sagemaker, job.name)
     try:
         sdk.transform(session, job)
         return _wait(sagemaker, job.name, say)
     except BaseException:
         if not session.local_mode:
-            stop(sagemaker, job.name)
+            with reported(f"The job {job.name}"):
+                stop(sagemaker, job.name)
         raise
     finally:
         if not keep_model:
             with interruption.undisturbed():
                 hosting.delete_model(sagemaker, job.name)
+
+
+def _expect_unused(sagemaker: Any, name: str) -> None:
+    """Refuse a name in use: the SDK would score with that model, and it would be deleted here."""
+    taken = {
+        "model": _is_there(sagemaker.describe_model, ModelName=name),
+        "transform job": _is_there(sagemaker.describe_transform_job, TransformJobName=name),
+    }
+    for kind in (kind for kind, there in taken.items() if there):
+        raise JobError(
+            f"There is a {kind} {name} already; expected a name that is free. Give another with "
+            "--name, or none."
+        )
+
+
+def _is_there(describe: Callable[..., Any], **name: str) -> bool:
+    try:
+        describe(**name)
+    except ClientError as error:
+        if is_missing(error):
+            return False
+        raise
+    return True
 
 
 def _wait(sagemaker: Any, job: str, say: Callable[[str], None]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from client import interruption, sdk
-from client.aws_errors import is_missing
+from client.aws_errors import is_missing, reported
 from client.training_job import ENDED, JobError, describe
 
 if TYPE_CHECKING:
@@ -69,13 +69,10 @@ def run(session: sdk.Session, tuning: TuningJob, say: Callable[[str], None]) -> 
     sagemaker = session.sagemaker_client
     try:
         sdk.tune(session, tuning)
-    except KeyboardInterrupt:
-        stop(sagemaker, tuning.name)
-        raise
-    try:
         found = _wait(sagemaker, tuning, say)
     except BaseException:
-        stop(sagemaker, tuning.name)
+        with reported(f"The tuning job {tuning.name}"):
+            stop(sagemaker, tuning.name)
         raise
     if not found.get("BestTrainingJob"):
         raise JobError(

@@ -120,8 +120,8 @@ def command(
             return
         options.say(f"Deploying {deployment.model_data} to {deployment.endpoint}")
         with options.progress() as progress:
-            hosting.deploy(platform.session, deployment, progress)
-        options.result(hosting.summary(platform.sagemaker, deployment.endpoint), as_json=as_json)
+            found = hosting.deploy(platform.session, deployment, progress)
+        options.result(found, as_json=as_json)
         if isinstance(platform, Local):
             options.say(f"It serves at http://127.0.0.1:{place.port} until Ctrl-C.")
             platform.wait()

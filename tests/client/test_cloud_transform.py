@@ -23,6 +23,21 @@ NOTHING: dict[str, list[str]] = {
 }
 
 
+def test_a_name_in_use_is_refused(stored: Aws, moons_with_validation: Path, tmp_path: Path) -> None:
+    """Or another model would score, and be deleted in the end."""
+    stored.client("sagemaker").create_model(
+        ModelName="taken", ExecutionRoleArn="arn:aws:iam::1:role/x"
+    )
+    rows = moons_with_validation / "test" / "test.csv"
+
+    done = stored.run(*TRANSFORM, *MODEL, "--name", "taken", rows, "--output", tmp_path / "scores")
+
+    assert 1 == done.returncode
+    assert "There is a model taken already" in done.stderr
+    assert ["taken"] == stored.left()["models"]
+    assert [] == stored.asked("CreateTransformJob")
+
+
 def test_a_file_is_scored_by_line_and_joined(
     stored: Aws, moons_with_validation: Path, tmp_path: Path
 ) -> None:

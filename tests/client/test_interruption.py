@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.engine import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +73,17 @@ def test_an_interrupted_deploy_deletes_what_it_made(aws: Aws, action: str) -> No
     assert NOTHING == aws.left()
 
 
-@pytest.mark.parametrize("action", ["PutObject", "CreateTrainingJob", "InvokeEndpoint"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        "PutObject",
+        "CreateTrainingJob",
+        "DescribeLogStreams",
+        "CreateModel",
+        "CreateEndpoint",
+        "InvokeEndpoint",
+    ],
+)
 def test_an_interrupted_run_leaves_nothing(aws: Aws, tmp_path: Path, action: str) -> None:
     """At every step of the story, and to a polite kill as well."""
     if action == "CreateTrainingJob":
@@ -81,6 +94,48 @@ def test_an_interrupted_run_leaves_nothing(aws: Aws, tmp_path: Path, action: str
     assert 130 == done.returncode, done.stderr
     assert "Traceback" not in done.stderr
     assert NOTHING == aws.left()
+
+
+def fail_at_the_end(aws: Aws, output: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the story, which cannot write its last file."""
+    with aws.started("run", *ROLE, "--output", output, *words) as process:
+        wait_until((output / "data.png").exists, "the story has begun")
+        (output / "model_card.md").mkdir()
+        said, log = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, log)
+
+
+def test_a_story_that_ends_badly_keeps_no_endpoint(aws: Aws, tmp_path: Path) -> None:
+    """Nobody would be told its name, and it would cost."""
+    done = fail_at_the_end(aws, tmp_path / "run", "--keep")
+
+    assert 1 == done.returncode
+    assert "model_card.md" in done.stderr.splitlines()[-1]
+    assert NOTHING == aws.left()
+
+
+def test_what_a_failed_clean_up_leaves_is_named(aws: Aws, tmp_path: Path) -> None:
+    """Beside the first reason, and not in its place."""
+    aws.refuse("DeleteEndpoint", "AccessDeniedException", "Not you")
+
+    done = fail_at_the_end(aws, tmp_path / "run")
+
+    assert 1 == done.returncode
+    assert "model_card.md" in done.stderr.splitlines()[-1]
+    (left,) = aws.left()["endpoints"]
+    assert f"The endpoint {left} may be left, and cost: AWS denies DeleteEndpoint" in done.stderr
+
+
+def test_a_job_is_stopped_where_aws_refuses_to_tell_of_it(stored: Aws) -> None:
+    """It was made all the same, and nobody would follow it."""
+    stored.settle("CreateTrainingJob", **RUNNING["CreateTrainingJob"])
+    stored.refuse("DescribeTrainingJob", "ThrottlingException", "Rate exceeded", times=1)
+
+    done = stored.run("train", *ROLE, "--no-wait", AWS_MAX_ATTEMPTS="1")
+
+    assert 1 == done.returncode
+    assert "AWS refuses DescribeTrainingJob" in done.stderr
+    assert NOTHING == stored.left()
 
 
 def test_a_clean_up_is_not_interrupted(aws: Aws, tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     assert 0 == stored.run("train", *ROLE, "--no-wait").returncode
     logs, s3 = stored.client("logs"), stored.client("s3")
     logs.create_log_group(logGroupName="/aws/sagemaker/Endpoints/simplenet")
+    home = "/aws/sagemaker/Endpoints/simplenet"
+    logs.create_log_group(logGroupName=f"{home}-2026-11-27-10-00-00-123")  # of a run's endpoint
+    logs.create_log_group(logGroupName=f"{home}-two-2026-11-27-10-00-00-123")
     logs.create_log_group(logGroupName="/aws/sagemaker/TrainingJobs")
     (job,) = stored.asked("CreateTrainingJob")
     for stream in (f"{job['TrainingJobName']}/algo-1", "of-another-job/algo-1"):
@@ -77,8 +80,8 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     keys = [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
     assert ["simplenet-two/data/train.csv"] == keys
     groups = [found["logGroupName"] for found in logs.describe_log_groups()["logGroups"]]
-    assert ["/aws/sagemaker/TrainingJobs"] == groups
-    streams = logs.describe_log_streams(logGroupName=groups[0])["logStreams"]
+    assert [f"{home}-two-2026-11-27-10-00-00-123", "/aws/sagemaker/TrainingJobs"] == groups
+    streams = logs.describe_log_streams(logGroupName=groups[1])["logStreams"]
     assert ["of-another-job/algo-1"] == [stream["logStreamName"] for stream in streams]
     assert [] == stored.client("ecr").describe_repositories()["repositories"]
 
@@ -104,4 +107,9 @@ def test_delete_says_what_it_could_not_delete(aws: Aws) -> None:
     foreign = aws.run("delete", "--endpoint", "third", "--project", "two")
     assert 1 == foreign.returncode
     assert "is not of the project two: it has no tag simplenet:project=two" in foreign.stderr
-    assert ["third"] == aws.left()["endpoints"]
+    foreign = aws.run("deploy", *ROLE, *MODEL, "--endpoint", "third", "--project", "two")
+    assert 1 == foreign.returncode
+    assert "The endpoint third is not of this project" in foreign.stderr
+    left = aws.left()
+    assert ["third"] == left["endpoints"]
+    assert 1 == len(left["models"])  # nothing was made of the other project's
