@@ -524,6 +524,7 @@ BAD = [
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
     Bad("multi_model.full_memory_is_507", "no reply", serve=("MOST_BYTES = 32", "MOST_BYTES = 99")),
+    Bad("multi_model.full_memory_is_507", "HTTP 503", serve=("answer(507)", "answer(503)")),
     Bad(
         "multi_model.full_memory_is_507",
         "after 507",
