@@ -394,11 +394,12 @@ class Run:
         Other servers have the model's files alone, as SageMaker copies them from single objects.
 
         Raises:
-            BlockedError: if no job leaves a model.
+            BlockedError: if no job leaves a model, or the ordinary server is not healthy.
         """
         self._need_trained()
         if not self.trained.model:
             raise BlockedError("the job left no model")
+        _ = self.server
         volume = self.engine.volume(self.given.image, unpacked_by_root(self.trained.packed_model))
         return self._server(model=mount(volume, "/opt/ml/model", read_only=True))
 

@@ -62,6 +62,7 @@ def serves_its_own_archive(run: Run) -> Finding:
         return failed(server.end, cure)
     if run.given.payload is None:
         return passed(f"/ping answers 200 over an archive of {size:,} bytes")
+    _scored(run)
     reply = server.invoke(run.payload)
     if reply.status != HTTPStatus.OK or not reply.body:
         return failed(str(reply), cure)

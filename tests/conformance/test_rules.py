@@ -117,6 +117,26 @@ def test_a_limit_of_bodies_is_not_taken_for_a_lost_request(
     assert says in found[key].observed
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("serving.starts", ("PORT = int(", "PORT = int('x' + ")),
+        ("serving.scores", ("self.answer(200, score", "self.answer(500, score")),
+    ],
+)
+def test_a_server_that_fails_on_any_model_is_no_fault_of_its_archive(
+    bad_image: Callable[[Bad], str], channel: Path, rule: str, change: tuple[str, str]
+) -> None:
+    """One failure with one cure: links in the archive have nothing to do with it."""
+    key = "serving.serves_its_own_archive"
+    image = bad_image(Bad("", "", serve=change))
+    found = find(image, channel, [BY_KEY[rule], BY_KEY[key]])
+
+    assert Outcome.FAILED is found[rule].outcome, found
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+
+
 def test_every_rule_is_one_of_the_contract() -> None:
     """A number in a report leads to a row of docs/contract.md or docs/troubleshooting.md."""
     texts = [
