@@ -317,8 +317,9 @@ class Run:
         first, second = self._together(self.endless).values()
         self._wait_for_lines(first, self.hosts[HOSTS[0]])
         if not (first.running and second.running):
+            second.finish(0)
             raise BlockedError(f"the hosts ended before one could be killed: {first.finish(0).end}")
-        second.container.signal("KILL")
+        second.finish(0)
         if self._goes_on(first):
             first.finish(0)
             raise BlockedError("the first host trains on without the second: it does not need it")

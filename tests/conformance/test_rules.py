@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from conformance.check import rules
+from conformance.check import check, rules
 from conformance.finding import Outcome
-from conformance.run import Run
+from conformance.run import Given, Run
 
-from tests.conformance.bad import BAD, BODY, READ, Bad
+from tests.conformance.bad import BAD, BODY, PATIENT, READ, Bad
 from tests.conformance.conftest import find
 from tests.conftest import PROJECT
+from tests.engine import docker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +137,23 @@ def test_a_server_that_fails_on_any_model_is_no_fault_of_its_archive(
 
     assert Outcome.FAILED is found[rule].outcome, found
     assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+
+
+@pytest.mark.docker
+def test_no_host_outlives_its_rule(bad_image: Callable[[Bad], str], channel: Path) -> None:
+    """Though the first host of the long job has ended by itself, and the second would not."""
+    alone = "sys.exit(0) if os.uname().nodename == 'algo-1' else time.sleep(600)"
+    long = f"    if setting('epochs', '2') != '2':\n        {alone}\n"
+    image = bad_image(Bad("", "", train=(READ, long + READ)))
+    given = Given(image, channel, endless={"epochs": "1000000"}, limits=PATIENT)
+    verdicts = check(given, [BY_KEY["training.notices_a_lost_host"]])
+    with closing(verdicts):  # type: ignore[type-var]
+        finding = next(verdicts).finding
+        left = docker("ps", "--quiet", "--filter", f"label=conformance.image={image}")
+
+    assert Outcome.NOT_APPLICABLE is finding.outcome, finding
+    assert "ended before" in finding.observed
+    assert "" == left
 
 
 def test_every_rule_is_one_of_the_contract() -> None:
