@@ -331,7 +331,8 @@ def logs_at_once(run: Run) -> Finding:
 @rule("T37", "T38", "T39", "X42", observes="resumed")
 def resumes(run: Run) -> Finding:
     """A job that was stopped and is started anew on its checkpoints goes on, and ends as before."""
-    if run.resumed.exit_code not in {0, run.stopped.exit_code}:
+    codes = {0, run.stopped.exit_code} if run.resumed.stopped else {0}
+    if run.resumed.exit_code not in codes:
         return failed(
             run.resumed.failure or run.resumed.end,
             "Go on from the last whole checkpoint; pass over files that end in "
@@ -341,7 +342,7 @@ def resumes(run: Run) -> Finding:
     first, then = _counts(run.stopped.log), _counts(run.resumed.log)
     told = [name for name, seen in first.items() if seen[0] < seen[-1] and name in then]
     if not told:
-        return passed(
+        return not_applicable(
             "its log counts no epochs or steps, so that it may have gone on or begun again; "
             f"{run.resumed.end}"
         )

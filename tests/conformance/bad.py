@@ -294,6 +294,12 @@ BAD = [
         train=("return max(found, default=0)", "return 0"),
     ),
     Bad("training.resumes", "column", train=('glob("*.json")', 'glob("*")')),
+    Bad(
+        "training.resumes",
+        "column",
+        train=('glob("*.json")', 'glob("*")'),
+        dockerfile="RUN sed -i 's/            break/            sys.exit(1)/' /opt/program/train",
+    ),
     # --- serving ---
     Bad("serving.starts", "exits with 1", serve=("PORT = int(", "PORT = int('x' + ")),
     Bad(

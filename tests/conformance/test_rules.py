@@ -102,6 +102,19 @@ def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
 
 
 @pytest.mark.docker
+def test_a_log_without_epochs_does_not_say_whether_a_job_goes_on(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """The report says so: what passes is not explained."""
+    key = "training.resumes"
+    image = bad_image(Bad("", "", train=("epoch={epoch}; ", "")))
+    found = find(image, channel, [BY_KEY[key]])
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert "counts no epochs" in found[key].observed
+
+
+@pytest.mark.docker
 @pytest.mark.parametrize(
     ("most", "says"),
     [(2_200_000, "2 MB are scored"), (1_000_000, "12 bytes as given (2 MB get HTTP 413)")],
