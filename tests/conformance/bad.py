@@ -125,6 +125,12 @@ BAD = [
     ),
     Bad(
         "image.no_secret_arguments",
+        "shows the value of PYPI_TOKEN",
+        dockerfile="ARG A\nARG PYPI_TOKEN\nRUN true",
+        arguments=("A=x y=1", "PYPI_TOKEN=x"),
+    ),
+    Bad(
+        "image.no_secret_arguments",
         "shows the value of INDEX",
         dockerfile="ARG A=x\nARG INDEX=https://user:x@localhost/simple",
         scratch=True,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from conformance.check import check, rules
+from conformance.engine import Engine
 from conformance.finding import Outcome
+from conformance.rule import judge
 from conformance.run import Given, Run
 
 from tests.conformance.bad import BAD, BODY, PATIENT, READ, Bad
@@ -51,6 +54,25 @@ def test_every_rule_says_what_it_asks_for() -> None:
     assert [] == [rule.key for rule in rules() if not rule.sentence.endswith(".")]
     assert [] == [rule.key for rule in rules() if not rule.numbers]
     assert [] == [rule.key for rule in rules() if rule.observes and not hasattr(Run, rule.observes)]
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("|2 A=x y=1 TOKEN=s /bin/sh -c pip install x", Outcome.FAILED),
+        ("RUN |2 A=-I /usr/include TOKEN=s /bin/bash -o pipefail -c make", Outcome.FAILED),
+        ("RUN |1 TOKEN=s python -m pip install x", Outcome.FAILED),
+        ("RUN |1 A=x y /bin/sh -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+        ("RUN |1 A=x /usr/bin/env bash -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+        ("|0 /bin/sh -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+    ],
+)
+def test_arguments_of_a_build_end_where_the_shell_begins(line: str, outcome: Outcome) -> None:
+    """Whatever spaces their values have: what the shell is told is none of them."""
+    run = Run(Engine("image"), Given("image"))
+    run.made["image"] = SimpleNamespace(history=[line])
+
+    assert outcome is judge(BY_KEY["image.no_secret_arguments"], run).finding.outcome
 
 
 @pytest.mark.docker
