@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 1024  # characters of the failure file that become FailureReason
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _COUNT = re.compile(r"\b(epoch|global_step|iteration|iter|round|step)\W{1,3}(\d+)", re.IGNORECASE)
 _TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
@@ -64,7 +65,8 @@ def prints_metrics(run: Run) -> Finding:
     if run.trained.exit_code != 0:
         return not_applicable(run.trained.end)
     lines = run.trained.log.splitlines()
-    found = [match[0] for line in lines if (match := _METRIC.search(line))]
+    plain = [line for line in lines if not _COLOUR.search(line)]
+    found = [match[0] for line in plain if (match := _METRIC.search(line))]
     if found:
         return passed(f"{len(found)} of {len(lines)} lines, such as {found[-1]!r}")
     return warned(

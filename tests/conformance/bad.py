@@ -207,6 +207,11 @@ BAD = [
         train=('print(f"epoch={epoch}; ', 'print("'),
     ),
     Bad(
+        "training.prints_metrics",
+        "name and a plain number",
+        train=('print(f"epoch={epoch}; ', 'print(f"\\x1b[32m'),
+    ),
+    Bad(
         "training.loses_no_files",
         "1 files are lost at the end, such as /root/results",
         train=(READ, f"{READ}    Path('/root/results').write_text('x')\n"),
