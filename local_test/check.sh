@@ -20,4 +20,9 @@ command -v "$python" >/dev/null || {
   exit 3
 }
 
-PYTHONPATH=$here exec "$python" -m conformance "$@"
+# Isolated (-I): with the user's directory on the path, a json.py there would be run.
+exec "$python" -I -c '
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from conformance.__main__ import main
+sys.exit(main())' "$here" "$@"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+Z) ", re.MULTILINE)  # of a line, which ends in \n
 
 
 class EngineError(Exception):
@@ -181,9 +182,11 @@ class Container:
         return self._logs()
 
     def log_times(self) -> list[float]:
-        """Return when each line came, by the engine's clock, the first one first."""
-        lines = self._logs("--timestamps").splitlines()
-        return sorted(_seconds(time) for time, _, _ in (line.partition(" ") for line in lines))
+        """Return when each line came, by the engine's clock, the first one first.
+
+        A progress bar is one line, with many carriage returns.
+        """
+        return sorted(_seconds(time) for time in _STAMP.findall(self._logs("--timestamps")))
 
     def _logs(self, *flags: str) -> str:
         done = subprocess.run(

@@ -23,7 +23,8 @@ _SECRET_VARIABLE = re.compile(
     r"(^|_)(ACCESS_KEY|API_?KEY|PASSWD|PASSWORD|SECRET|SECRET_KEY|TOKEN)$", re.IGNORECASE
 )
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s$]+@")  # in an address
-_ARGUMENTS = re.compile(r"(?:RUN )?\|(\d+) (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 /bin/sh -c
+_ARGUMENTS = re.compile(r"(?:RUN )?\|\d+ (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 3 /bin/sh -c ...
+_SHELL = re.compile(r"(?:^|\s)(?:[^\s=]*/)?[a-z]*sh\s+-")  # that gets what follows as its program
 _ARGUMENT = re.compile(r"(?:.*#\(nop\) +)?ARG (.*)", re.DOTALL)
 _OF_A_TEST = re.compile(r"/(tests?|testing|test_[^/]*)/")  # libraries bring keys to test with
 _CACHE = re.compile(
@@ -230,10 +231,13 @@ def no_secret_arguments(run: Run) -> Finding:
 
 
 def _arguments(instruction: str) -> list[tuple[str, str]]:
-    """Return the build arguments that an instruction of the history shows, with their values."""
+    """Return the build arguments that an instruction of the history shows, with their values.
+
+    Values are not quoted: what looks like another argument in one of them counts as one.
+    """
     pairs = re.compile(r"(?:^|\s)(\w+)=(\S*)")
     if found := _ARGUMENTS.match(instruction):
-        return pairs.findall(found[2])[: int(found[1])]
+        return pairs.findall(_SHELL.split(found[1], maxsplit=1)[0])
     if found := _ARGUMENT.match(instruction):
         return pairs.findall(found[1])
     return []

@@ -93,6 +93,7 @@ class Job:
         self._refusal = ""
         self.seconds = 0.0
         self.exit_code: int | None = None
+        self.stopped = False  #: whether it was asked to end
         self.said = ""  #: its log when it was asked to stop
 
     def start(self) -> Job:
@@ -115,7 +116,7 @@ class Job:
 
     def stop(self, seconds: float) -> Job:
         """Ask the program to end, as StopTrainingJob does, and kill it after so many seconds."""
-        self.said = self.log
+        self.said, self.stopped = self.log, True
         self.container.signal("TERM")
         return self.finish(seconds)
 

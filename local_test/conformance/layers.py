@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from conformance.engine import EngineError
+from conformance.finding import BlockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,10 @@ def files(image: str) -> Iterator[File]:
 
     Raises:
         EngineError: if Docker does not save the image.
+        BlockedError: if a layer cannot be read.
     """
-    found: dict[str, list[File]] = {}
+    found: dict[str, list[File] | None] = {}
+    links: dict[str, str] = {}
     order: list[str] = []
     command = ["docker", "save", image]
     with subprocess.Popen(
@@ -49,33 +52,39 @@ def files(image: str) -> Iterator[File]:
                     if member.name == "manifest.json" and content:
                         order = json.load(content)[0]["Layers"]
                     elif content:
-                        found[member.name] = list(_layer(content))
+                        found[member.name] = _layer(content)
                     elif member.issym():
-                        # Two equal layers are one, and a link to it.
-                        target = member.linkname.removeprefix("../")
-                        found[member.name] = found.get(target, [])
+                        # Two equal layers are one, and a link to it, which may come first.
+                        links[member.name] = member.linkname.removeprefix("../")
         except (tarfile.TarError, KeyError, ValueError) as error:
             raise EngineError(f"docker save {image} gives no archive of layers: {error}") from error
         finally:
             saving.kill()
     for number, name in enumerate(order):
-        for file in found[name]:
+        layer = found.get(links.get(name, name))
+        if layer is None:
+            raise BlockedError(
+                f"layer {number} cannot be read: it is no tar archive, nor one of gzip, bzip2 or "
+                "xz; build the image with layers of gzip"
+            )
+        for file in layer:
             yield replace(file, layer=number)
 
 
-def _layer(content: IO[bytes]) -> Iterator[File]:
-    """Yield the files of a layer; of what is no archive, a configuration, nothing."""
+def _layer(content: IO[bytes]) -> list[File] | None:
+    """Return the files of a layer, or None of what is no archive, such as a configuration."""
     try:
-        layer = tarfile.open(fileobj=content, mode="r|*", bufsize=1 << 20)  # noqa: SIM115 - below
-    except tarfile.ReadError:
-        return
-    with layer:
-        for member in layer:
-            if member.isfile():
-                path = "/" + member.name.removeprefix("./")
-                line = _first_line(layer, member)
-                script = line.removeprefix(b"#!") if line.startswith(b"#!") else b""
-                yield File(0, path, member.size, member.mode, script, _KEY in line)
+        with tarfile.open(fileobj=content, mode="r|*", bufsize=1 << 20) as layer:
+            return [_file(layer, member) for member in layer if member.isfile()]
+    except (tarfile.ReadError, tarfile.CompressionError):
+        return None
+
+
+def _file(layer: tarfile.TarFile, member: tarfile.TarInfo) -> File:
+    path = "/" + member.name.removeprefix("./")
+    line = _first_line(layer, member)
+    script = line.removeprefix(b"#!") if line.startswith(b"#!") else b""
+    return File(0, path, member.size, member.mode, script, _KEY in line)
 
 
 def _first_line(layer: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

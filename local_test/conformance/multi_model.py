@@ -20,6 +20,7 @@ _LARGE_URL = "/opt/ml/models/large/model"
 _LOAD = "POST /models loads what `url` names and answers 200; SageMaker names the model."
 _PAGES = "List each model once; take the nextPageToken of a reply as ?next_page_token= of the next."
 _MOST_PAGES = 20
+_FULL = "Answer 507 before you read what cannot fit, or load in a process that may be lost."
 
 
 def _load(server: Server, name: str, url: str = _URL) -> Reply:
@@ -187,13 +188,14 @@ def full_memory_is_507(run: Run) -> Finding:
         reply = _load(run.crowded, "large", _LARGE_URL)
     except (OSError, http.client.HTTPException) as error:
         return failed(
-            f"a model of {memory} in a container of {memory} gets no reply: {error!r}",
-            "Answer 507 before you read what cannot fit, or load in a process that may be lost.",
+            f"a model of {memory} in a container of {memory} gets no reply: {error!r}", _FULL
         )
     if reply.status == HTTPStatus.OK:
         return not_applicable(f"the server needs no memory for a model of {memory}: {reply}")
-    if reply.status != HTTPStatus.INSUFFICIENT_STORAGE:
+    if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return not_applicable(f"zeros make the model large, and the server says of it: {reply}")
+    if reply.status != HTTPStatus.INSUFFICIENT_STORAGE:
+        return failed(f"a model of {memory} in a container of {memory} gets {reply}", _FULL)
     small = _load(run.crowded, "small")
     if small.status != HTTPStatus.OK:
         return failed(f"after 507, a model that fits gets {small}", _LOAD)

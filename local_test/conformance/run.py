@@ -317,8 +317,9 @@ class Run:
         first, second = self._together(self.endless).values()
         self._wait_for_lines(first, self.hosts[HOSTS[0]])
         if not (first.running and second.running):
+            second.finish(0)
             raise BlockedError(f"the hosts ended before one could be killed: {first.finish(0).end}")
-        second.container.signal("KILL")
+        second.finish(0)
         if self._goes_on(first):
             first.finish(0)
             raise BlockedError("the first host trains on without the second: it does not need it")
@@ -394,11 +395,12 @@ class Run:
         Other servers have the model's files alone, as SageMaker copies them from single objects.
 
         Raises:
-            BlockedError: if no job leaves a model.
+            BlockedError: if no job leaves a model, or the ordinary server is not healthy.
         """
         self._need_trained()
         if not self.trained.model:
             raise BlockedError("the job left no model")
+        _ = self.server
         volume = self.engine.volume(self.given.image, unpacked_by_root(self.trained.packed_model))
         return self._server(model=mount(volume, "/opt/ml/model", read_only=True))
 

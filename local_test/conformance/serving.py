@@ -62,6 +62,7 @@ def serves_its_own_archive(run: Run) -> Finding:
         return failed(server.end, cure)
     if run.given.payload is None:
         return passed(f"/ping answers 200 over an archive of {size:,} bytes")
+    _scored(run)
     reply = server.invoke(run.payload)
     if reply.status != HTTPStatus.OK or not reply.body:
         return failed(str(reply), cure)
@@ -356,13 +357,7 @@ def ends_on_sigterm(run: Run) -> Finding:
 @rule("H3")
 def answers_before_it_ends(run: Run) -> Finding:
     """Requests that are being scored when SIGTERM comes are answered."""
-    _scored(run)
-    payload = _large(run, 2)
-    seconds = run.server.invoke(payload).seconds
-    if seconds < _UNDER_WAY_SECONDS:
-        larger = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / max(seconds, 0.01)) + 1))
-        if run.server.invoke(larger).status == HTTPStatus.OK:
-            payload = larger
+    payload, sent = _slow(run)
     with run.serving() as server, ThreadPoolExecutor(4) as clients, ExitStack() as opened:
         headers = {"Content-Type": payload.content_type}
         connections = [opened.enter_context(server.connect()) for _ in range(4)]
@@ -381,10 +376,24 @@ def answers_before_it_ends(run: Run) -> Finding:
             "Stop listening on SIGTERM, finish what has come, and end within 30 s.",
         )
     if not under_way:
-        raise BlockedError(
-            f"{len(payload.body) / 1e6:.0f} MB are scored too fast for SIGTERM to come meanwhile"
-        )
-    return passed(f"{len(under_way)} of 4 were under way, and all are answered")
+        raise BlockedError(f"{sent} are scored too fast for SIGTERM to come meanwhile")
+    return passed(f"{len(under_way)} of 4 were under way, and all are answered: {sent}")
+
+
+def _slow(run: Run) -> tuple[Payload, str]:
+    """Return a body that is scored, not too fast if the server takes a large one; and its size."""
+    _scored(run)
+    payload = _large(run, 2)
+    reply = run.server.invoke(payload)
+    if reply.status != HTTPStatus.OK:
+        given = len(run.payload.body)
+        return run.payload, f"{given:,} bytes as given (2 MB get HTTP {reply.status})"
+    if reply.seconds < _UNDER_WAY_SECONDS:
+        seconds = max(reply.seconds, 0.01)
+        larger = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / seconds) + 1))
+        if run.server.invoke(larger).status == HTTPStatus.OK:
+            payload = larger
+    return payload, f"{len(payload.body) / 1e6:.0f} MB"
 
 
 @rule("H6", "T41", observes="server")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 1024  # characters of the failure file that become FailureReason
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _COUNT = re.compile(r"\b(epoch|global_step|iteration|iter|round|step)\W{1,3}(\d+)", re.IGNORECASE)
 _TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
@@ -64,7 +65,8 @@ def prints_metrics(run: Run) -> Finding:
     if run.trained.exit_code != 0:
         return not_applicable(run.trained.end)
     lines = run.trained.log.splitlines()
-    found = [match[0] for line in lines if (match := _METRIC.search(line))]
+    plain = [line for line in lines if not _COLOUR.search(line)]
+    found = [match[0] for line in plain if (match := _METRIC.search(line))]
     if found:
         return passed(f"{len(found)} of {len(lines)} lines, such as {found[-1]!r}")
     return warned(
@@ -331,7 +333,8 @@ def logs_at_once(run: Run) -> Finding:
 @rule("T37", "T38", "T39", "X42", observes="resumed")
 def resumes(run: Run) -> Finding:
     """A job that was stopped and is started anew on its checkpoints goes on, and ends as before."""
-    if run.resumed.exit_code not in {0, run.stopped.exit_code}:
+    codes = {0, run.stopped.exit_code} if run.resumed.stopped else {0}
+    if run.resumed.exit_code not in codes:
         return failed(
             run.resumed.failure or run.resumed.end,
             "Go on from the last whole checkpoint; pass over files that end in "
@@ -341,7 +344,7 @@ def resumes(run: Run) -> Finding:
     first, then = _counts(run.stopped.log), _counts(run.resumed.log)
     told = [name for name, seen in first.items() if seen[0] < seen[-1] and name in then]
     if not told:
-        return passed(
+        return not_applicable(
             "its log counts no epochs or steps, so that it may have gone on or begun again; "
             f"{run.resumed.end}"
         )

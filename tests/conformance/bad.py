@@ -125,6 +125,12 @@ BAD = [
     ),
     Bad(
         "image.no_secret_arguments",
+        "shows the value of PYPI_TOKEN",
+        dockerfile="ARG A\nARG PYPI_TOKEN\nRUN true",
+        arguments=("A=x y=1", "PYPI_TOKEN=x"),
+    ),
+    Bad(
+        "image.no_secret_arguments",
         "shows the value of INDEX",
         dockerfile="ARG A=x\nARG INDEX=https://user:x@localhost/simple",
         scratch=True,
@@ -199,6 +205,11 @@ BAD = [
         "training.prints_metrics",
         "name and a plain number",
         train=('print(f"epoch={epoch}; ', 'print("'),
+    ),
+    Bad(
+        "training.prints_metrics",
+        "name and a plain number",
+        train=('print(f"epoch={epoch}; ', 'print(f"\\x1b[32m'),
     ),
     Bad(
         "training.loses_no_files",
@@ -294,6 +305,12 @@ BAD = [
         train=("return max(found, default=0)", "return 0"),
     ),
     Bad("training.resumes", "column", train=('glob("*.json")', 'glob("*")')),
+    Bad(
+        "training.resumes",
+        "column",
+        train=('glob("*.json")', 'glob("*")'),
+        dockerfile="RUN sed -i 's/            break/            sys.exit(1)/' /opt/program/train",
+    ),
     # --- serving ---
     Bad("serving.starts", "exits with 1", serve=("PORT = int(", "PORT = int('x' + ")),
     Bad(
@@ -524,6 +541,7 @@ BAD = [
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
     Bad("multi_model.full_memory_is_507", "no reply", serve=("MOST_BYTES = 32", "MOST_BYTES = 99")),
+    Bad("multi_model.full_memory_is_507", "HTTP 503", serve=("answer(507)", "answer(503)")),
     Bad(
         "multi_model.full_memory_is_507",
         "after 507",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -135,3 +136,22 @@ def test_wrong_arguments_are_refused(arguments: list[str], sentence: str) -> Non
 
     assert 2 == done.returncode
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize("name", ["conformance/__init__.py", "json.py", "uuid.py"])
+def test_what_lies_in_the_users_directory_is_not_run(tmp_path: Path, name: str) -> None:
+    """Nor in one that PYTHONPATH names: modules are the script's own, or Python's."""
+    there = tmp_path / name
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("raise SystemExit('a module of the user')\n", "utf-8")
+    done = subprocess.run(
+        [CHECK, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert done.stdout.startswith("usage: check.sh [-h]")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from conformance.check import rules
+from conformance.check import check, rules
+from conformance.engine import Engine
 from conformance.finding import Outcome
-from conformance.run import Run
+from conformance.rule import judge
+from conformance.run import Given, Run
 
-from tests.conformance.bad import BAD, BODY, READ, Bad
+from tests.conformance.bad import BAD, BODY, PATIENT, READ, Bad
 from tests.conformance.conftest import find
 from tests.conftest import PROJECT
+from tests.engine import docker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +54,25 @@ def test_every_rule_says_what_it_asks_for() -> None:
     assert [] == [rule.key for rule in rules() if not rule.sentence.endswith(".")]
     assert [] == [rule.key for rule in rules() if not rule.numbers]
     assert [] == [rule.key for rule in rules() if rule.observes and not hasattr(Run, rule.observes)]
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("|2 A=x y=1 TOKEN=s /bin/sh -c pip install x", Outcome.FAILED),
+        ("RUN |2 A=-I /usr/include TOKEN=s /bin/bash -o pipefail -c make", Outcome.FAILED),
+        ("RUN |1 TOKEN=s python -m pip install x", Outcome.FAILED),
+        ("RUN |1 A=x y /bin/sh -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+        ("RUN |1 A=x /usr/bin/env bash -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+        ("|0 /bin/sh -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+    ],
+)
+def test_arguments_of_a_build_end_where_the_shell_begins(line: str, outcome: Outcome) -> None:
+    """Whatever spaces their values have: what the shell is told is none of them."""
+    run = Run(Engine("image"), Given("image"))
+    run.made["image"] = SimpleNamespace(history=[line])
+
+    assert outcome is judge(BY_KEY["image.no_secret_arguments"], run).finding.outcome
 
 
 @pytest.mark.docker
@@ -100,16 +124,71 @@ def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
 
 
 @pytest.mark.docker
-def test_a_limit_of_bodies_is_not_taken_for_a_lost_request(
+def test_a_log_without_epochs_does_not_say_whether_a_job_goes_on(
     bad_image: Callable[[Bad], str], channel: Path
 ) -> None:
+    """The report says so: what passes is not explained."""
+    key = "training.resumes"
+    image = bad_image(Bad("", "", train=("epoch={epoch}; ", "")))
+    found = find(image, channel, [BY_KEY[key]])
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert "counts no epochs" in found[key].observed
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("most", "says"),
+    [(2_200_000, "2 MB are scored"), (1_000_000, "12 bytes as given (2 MB get HTTP 413)")],
+)
+def test_a_limit_of_bodies_is_not_taken_for_a_lost_request(
+    bad_image: Callable[[Bad], str], channel: Path, most: int, says: str
+) -> None:
     """A quick server that refuses larger bodies loses nothing when it is stopped."""
-    quick = "self.answer(413 if len(body) > 2_200_000 else 200, b'1\\n')"
+    quick = f"self.answer(413 if len(body) > {most} else 200, b'1\\n')"
     limit = f"{BODY}        {quick}\n        return\n"
     key = "serving.answers_before_it_ends"
     found = find(bad_image(Bad("", "", serve=(BODY, limit))), channel, [BY_KEY[key]])
 
     assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert says in found[key].observed
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("serving.starts", ("PORT = int(", "PORT = int('x' + ")),
+        ("serving.scores", ("self.answer(200, score", "self.answer(500, score")),
+    ],
+)
+def test_a_server_that_fails_on_any_model_is_no_fault_of_its_archive(
+    bad_image: Callable[[Bad], str], channel: Path, rule: str, change: tuple[str, str]
+) -> None:
+    """One failure with one cure: links in the archive have nothing to do with it."""
+    key = "serving.serves_its_own_archive"
+    image = bad_image(Bad("", "", serve=change))
+    found = find(image, channel, [BY_KEY[rule], BY_KEY[key]])
+
+    assert Outcome.FAILED is found[rule].outcome, found
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+
+
+@pytest.mark.docker
+def test_no_host_outlives_its_rule(bad_image: Callable[[Bad], str], channel: Path) -> None:
+    """Though the first host of the long job has ended by itself, and the second would not."""
+    alone = "sys.exit(0) if os.uname().nodename == 'algo-1' else time.sleep(600)"
+    long = f"    if setting('epochs', '2') != '2':\n        {alone}\n"
+    image = bad_image(Bad("", "", train=(READ, long + READ)))
+    given = Given(image, channel, endless={"epochs": "1000000"}, limits=PATIENT)
+    verdicts = check(given, [BY_KEY["training.notices_a_lost_host"]])
+    with closing(verdicts):  # type: ignore[type-var]
+        finding = next(verdicts).finding
+        left = docker("ps", "--quiet", "--filter", f"label=conformance.image={image}")
+
+    assert Outcome.NOT_APPLICABLE is finding.outcome, finding
+    assert "ended before" in finding.observed
+    assert "" == left
 
 
 def test_every_rule_is_one_of_the_contract() -> None:
