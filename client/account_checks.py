@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from client import names
 from client.account import AccountError
 from client.aws_errors import AwsError, translated
 from client.checks import Check
@@ -72,15 +73,18 @@ def _role(account: Account, given: str | None) -> Check:
 def _registry(account: Account, image: str) -> Check:
     ecr = account.client("ecr")
     ecr.get_authorization_token()
-    name, _, tag = image.rpartition("/")[2].partition(":")
+    registry, name, version = names.parts(image)
+    if registry not in {"", account.registry}:
+        return Check.ok("registry", f"{image} is not in this account's {account.registry}")
+    key = "imageDigest" if version.startswith("sha256:") else "imageTag"
     push = f"./build_and_push.sh {name} --region {account.region}"
     try:
         ecr.describe_repositories(repositoryNames=[name])
-        found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag or "latest"}])
+        found = ecr.describe_images(repositoryName=name, imageIds=[{key: version}])
     except ecr.exceptions.RepositoryNotFoundException:
         return Check.warning("registry", f"{account.registry} has no repository {name} yet", push)
     except ecr.exceptions.ImageNotFoundException:
-        missing = f"{account.registry}/{name} has no image {tag or 'latest'} yet"
+        missing = f"{account.registry}/{name} has no image {version} yet"
         return Check.warning("registry", missing, push)
     digest = found["imageDetails"][0]["imageDigest"]
     return Check.ok("registry", f"{account.registry}/{name}@{digest[:19]}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from client import hosting, inventory
+from client import hosting, inventory, names
 from client.account import TAG
 from client.aws_errors import is_missing, translated
 from client.refusal import Refusal
@@ -140,8 +140,11 @@ def data(account: Account, prefix: Prefix) -> list[Step]:
     return [Step(what, partial(prefix.delete, s3), loses=True)] if sizes else []
 
 
-def images(account: Account, repository: str) -> list[Step]:
-    """Return the step that deletes a repository of ECR with all its images, if it is there."""
+def images(account: Account, image: str) -> list[Step]:
+    """Return the step that deletes an image's repository of ECR with all in it, if it is there."""
+    registry, repository, _ = names.parts(image)
+    if registry not in {"", account.registry}:
+        return []  # another account's, or another region's
     ecr = account.client("ecr")
     try:
         ecr.describe_repositories(repositoryNames=[repository])

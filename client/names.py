@@ -22,3 +22,19 @@ def unique(project: str) -> str:
 def short(project: str) -> str:
     """Return a name of at most 32 characters, which is all that a tuning job may have."""
     return f"{project[:16].rstrip('-')}-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}"
+
+
+def parts(image: str) -> tuple[str, str, str]:
+    """Return the registry of an image, or none, its repository, and its tag or digest.
+
+    >>> parts("team/net")
+    ('', 'team/net', 'latest')
+    >>> parts("localhost:5000/net@sha256:12")
+    ('localhost:5000', 'net', 'sha256:12')
+    """
+    registry, _, rest = image.partition("/")
+    if not rest or not (set(".:") & set(registry) or registry == "localhost"):
+        registry, rest = "", image
+    rest, _, digest = rest.partition("@")
+    repository, _, tag = rest.partition(":")
+    return registry, repository, digest or tag or "latest"

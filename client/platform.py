@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from client import provenance, sdk, training_job
-from client.names import IMAGE
+from client import names, provenance, sdk, training_job
 from client.refusal import Refusal
 from client.storage import Prefix, StorageError
 
@@ -126,7 +125,7 @@ class Cloud:
         Raises:
             PlatformError: if it is not there.
         """
-        return pushed(self.account, self.given_image or IMAGE)
+        return pushed(self.account, self.given_image or names.IMAGE)
 
     @property
     def prefix_of_project(self) -> Prefix:
@@ -223,13 +222,13 @@ def pushed(account: Account, image: str) -> str:
     Raises:
         PlatformError: if it is not there.
     """
-    if not image.startswith(account.registry) and "/" in image:
+    registry, name, version = names.parts(image)
+    if registry not in {"", account.registry}:
         return image  # of another account or region, where this one may be allowed no question
-    name, _, tag = image.removeprefix(f"{account.registry}/").partition(":")
-    tag = tag or "latest"
+    key = "imageDigest" if version.startswith("sha256:") else "imageTag"
     try:
         found = account.client("ecr").describe_images(
-            repositoryName=name, imageIds=[{"imageTag": tag}]
+            repositoryName=name, imageIds=[{key: version}]
         )
     except ClientError as error:
         if error.response["Error"]["Code"] in {
@@ -237,7 +236,7 @@ def pushed(account: Account, image: str) -> str:
             "ImageNotFoundException",
         }:
             raise PlatformError(
-                f"There is no image {name}:{tag} in {account.registry}; push it first: "
+                f"There is no image {name}:{version} in {account.registry}; push it first: "
                 f"./build_and_push.sh {name} --region {account.region}"
             ) from None
         raise

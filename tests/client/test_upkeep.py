@@ -86,6 +86,23 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     assert [] == stored.client("ecr").describe_repositories()["repositories"]
 
 
+def test_an_image_is_its_repository_whatever_names_it(stored: Aws) -> None:
+    """By its tag, its digest or its address; one of another registry is left alone."""
+    ecr = stored.client("ecr")
+    (image,) = ecr.describe_images(repositoryName="simplenet-sagemaker")["imageDetails"]
+    registry = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+    digest = f"{registry}/simplenet-sagemaker@{image['imageDigest']}"
+
+    for name in ("simplenet-sagemaker", f"{registry}/simplenet-sagemaker:latest", digest):
+        planned = stored.run("train", *ROLE, "--dry-run", "--json", "--image", name)
+        assert digest == json.loads(planned.stdout)["image"], planned.stderr
+    foreign = f"{registry.replace(ACCOUNT, '999999999999')}/simplenet-sagemaker"
+    for name, left in ((foreign, 1), (f"{registry}/simplenet-sagemaker:cuda", 0)):
+        done = stored.run("delete", "--images", "--yes", "--image", name)
+        assert 0 == done.returncode, done.stderr
+        assert left == len(ecr.describe_repositories()["repositories"])
+
+
 def test_delete_says_what_it_could_not_delete(aws: Aws) -> None:
     """And deletes all else; nor does it touch what is another project's."""
     assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
