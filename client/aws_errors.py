@@ -72,9 +72,9 @@ _DENIED = {"AccessDenied", "AccessDeniedException", "403", "UnauthorizedOperatio
 # By words of the message, where AWS says no more than ValidationException.
 _WORDS = {
     r"already exist": "the name is in use: choose another, or python -m client delete",
-    r"Could not find|does not exist|not found": "python -m client status lists what there is",
     r"[Aa]ssume": "its trust policy must name sagemaker.amazonaws.com (client/iam/trust.json)",
-    r"image": "push the image first: ./build_and_push.sh",
+    r"[Ii]mage": "push the image first: ./build_and_push.sh",
+    r"Could not find|does not exist|not found": "python -m client status lists what there is",
 }
 
 

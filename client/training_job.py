@@ -121,10 +121,12 @@ def artefact(description: Mapping[str, Any]) -> str:
         JobError: if it left none.
     """
     uri = (description.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
-    if not uri:
+    status = description["TrainingJobStatus"]
+    # The address may be there all the same: it says where the model would have gone.
+    if status == "Failed" or not uri:
         raise JobError(
-            f"The job {description['TrainingJobName']} is {description['TrainingJobStatus']} and "
-            f"left no model: {description.get('FailureReason', 'no reason is given')}"
+            f"The job {description['TrainingJobName']} is {status} and left no model: "
+            f"{description.get('FailureReason', 'no reason is given')}"
         )
     return str(uri)
 

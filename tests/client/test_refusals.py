@@ -160,15 +160,16 @@ def test_throttling_is_waited_out(stored: Aws) -> None:
     assert 1 == len(stored.client("sagemaker").list_training_jobs()["TrainingJobSummaries"])
 
 
-def test_a_job_that_fails(stored: Aws) -> None:
-    """The program's own sentence is the last line."""
+@pytest.mark.parametrize("artefacts", [{}, {"model_artifacts": None}], ids=["address", "none"])
+def test_a_job_that_fails(stored: Aws, artefacts: dict[str, None]) -> None:
+    """The program's own sentence is the last line; an address is no model."""
     reason = "AlgorithmError: train.csv, line 3, column 1: the label is 2; expected 0 or 1"
     stored.settle(
         "CreateTrainingJob",
         training_job_status="Failed",
         secondary_status="Failed",
         failure_reason=reason,
-        model_artifacts=None,
+        **artefacts,
     )
 
     assert_refused(stored.run(*TRAIN), "is Failed and left no model", reason)
