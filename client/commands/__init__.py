@@ -42,6 +42,11 @@ _OF_CLOUD = {"boto3", "botocore", "sagemaker"}
 _FILE = Path("simplenet.toml")
 
 
+def _written(option: click.Parameter) -> str:
+    """Return what a parameter is called in the file: --instance-type is instance_type."""
+    return max(option.opts, key=len).lstrip("-").replace("-", "_")
+
+
 class Commands(click.Group):
     """The group of all commands, and their defaults from the configuration file."""
 
@@ -51,9 +56,9 @@ class Commands(click.Group):
         """Find the command that the words name, and give it the defaults of the user's file."""
         name, command, rest = super().resolve_command(ctx, args)
         if name and command:
-            options = {option.name for option in command.params if option.name}
-            defaults = configuration.read(_FILE, name, options, self.list_commands(ctx))
-            ctx.default_map = {name: defaults}
+            options = {_written(option): option.name for option in command.params}
+            written = configuration.read(_FILE, name, options, self.list_commands(ctx))
+            ctx.default_map = {name: {options[key]: value for key, value in written.items()}}
         return name, command, rest
 
     def list_commands(self, _: click.Context) -> list[str]:
@@ -67,6 +72,8 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"client.commands.{name}").command
         # Click's mark of lines to leave alone, which a raw docstring has in two characters.
         command.help = (command.help or "").replace("\\b\n", "\b\n")
+        for option in command.params:
+            option.envvar = f"SIMPLENET_{name}_{_written(option)}".upper()
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -54,6 +54,19 @@ def test_what_means_nothing_gets_a_sentence(
     assert sentence in str(refused.value)
 
 
+def test_every_option_has_the_name_that_the_command_line_has(stored: Aws, tmp_path: Path) -> None:
+    """In the file and in the environment, also where it may be given several times."""
+    file = tmp_path / "simplenet.toml"
+    file.write_text('[train]\nrole = "SageMakerRole"\nhyperparameter = ["epochs=3"]\njson = true\n')
+    named = {"SIMPLENET_TRAIN_HYPERPARAMETER": "epochs=4 lr=0.1"}
+
+    for environment, expected in (({}, {"epochs": "3"}), (named, {"epochs": "4", "lr": "0.1"})):
+        done = stored.run("train", "--dry-run", directory=tmp_path, **environment)
+
+        assert 0 == done.returncode, done.stderr
+        assert expected == json.loads(done.stdout)["hyperparameters"]
+
+
 def test_the_words_of_the_command_win_over_environment_and_file(
     stored: Aws, tmp_path: Path
 ) -> None:
