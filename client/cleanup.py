@@ -159,41 +159,29 @@ def images(account: Account, image: str) -> list[Step]:
 def logs(account: Account, things: Iterable[Thing]) -> list[Step]:
     """Return the steps that delete the logs of the endpoints and jobs.
 
-    The log of an endpoint that is gone is only found if it had the project's name.
+    That of an endpoint that is gone is found if it had the project's name, or a name of `run`'s.
     """
     client = account.client("logs")
     home = "/aws/sagemaker/Endpoints/"
-    groups = [
-        f"{home}{found.name}"
-        for found in things
-        if found.kind.title == "endpoint" and _has_group(client, f"{home}{found.name}")
-    ]
-    # That of an endpoint that is gone: it had the project's name, or one of `run`'s.
-    gone = re.compile(re.escape(home + account.project) + r"(-\d{4}(-\d\d){5}-\d{3})?")
-    pages = client.get_paginator("describe_log_groups").paginate(
-        logGroupNamePrefix=f"{home}{account.project}"
-    )
-    groups += [
-        found["logGroupName"]
-        for page in pages
-        for found in page["logGroups"]
-        if gone.fullmatch(found["logGroupName"])
+    there = {found.name for found in things if found.kind.title == "endpoint"}
+    gone = re.compile(re.escape(account.project) + r"(-\d{4}(-\d\d){5}-\d{3})?")
+    pages = client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=home)
+    groups = [found["logGroupName"] for page in pages for found in page["logGroups"]]
+    own = [
+        group
+        for group in groups
+        if (name := group.removeprefix(home)) in there or gone.fullmatch(name)
     ]
     steps = [
         Step(
             f"delete log {group}", partial(client.delete_log_group, logGroupName=group), loses=True
         )
-        for group in sorted(set(groups))
+        for group in own
     ]
     for job in things:
         if group := _JOB_LOGS.get(job.kind.title):
             steps += _streams(client, group, job.name)
     return steps
-
-
-def _has_group(client: Any, group: str) -> bool:
-    pages = client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=group)
-    return any(found["logGroupName"] == group for page in pages for found in page["logGroups"])
 
 
 def _streams(client: Any, group: str, job: str) -> Iterator[Step]:

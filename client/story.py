@@ -122,13 +122,11 @@ def tell(
         asked = f"The endpoint {story.name}, on {story.serving_instance},"
         test = model_card.Comparison(asked, "the test set", story.test.features.shape[1])
         model_card.write(model_card.card(scored, test, training), story.output / "model_card.md")
+        if not story.keep:
+            end()
     except BaseException:
         with reported(f"The endpoint {story.name}"):
             end()
         raise
     summary = training_job.summary(description)
-    if story.keep:
-        summary["endpoint"] = story.name
-    else:
-        end()
-    return summary, evaluation.figures(scored)
+    return summary | ({"endpoint": story.name} if story.keep else {}), evaluation.figures(scored)

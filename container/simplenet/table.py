@@ -181,7 +181,8 @@ def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
 
     # True and False are numbers to pandas, and it takes more for a blank than a space; no other
     # word gets past it as a finite number. It does not see a blank line at the end of what it is
-    # given. A quote that is not around a whole cell it takes for part of the number, or of several.
+    # given. A quote that is not around a whole cell it takes for part of the number, or of several,
+    # and a byte-order mark (which begins with \xef) anywhere for nothing.
     if b'"' in block:
         block = _QUOTED.sub(rb"\1", block)
     if any(byte in block for byte in _UNUSUAL) or block.endswith((b"\n", b"\r")):

@@ -75,5 +75,5 @@ def _fail(paths: Paths, reason: str) -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    # All that matters is on the disk, and Python would take 0.2 s to take torch apart.
+    # All that matters is on the disk, and Python takes a quarter of a second to take torch apart.
     os._exit(code)

@@ -126,6 +126,24 @@ def test_a_405_names_the_methods_that_there_are(client: FlaskClient) -> None:
     assert ["GET, HEAD, POST", "POST", "GET, HEAD"] == allowed
 
 
+def test_a_route_that_was_found_before_is_that_of_its_method_alone(client: FlaskClient) -> None:
+    """And a path that leads nowhere leads nowhere again."""
+    asked = [("GET", "/ping"), ("DELETE", "/ping"), ("POST", "/ping"), ("GET", "/pong")]
+    found = [
+        [client.open(path, method=method).status_code for method, path in asked] for _ in range(2)
+    ]
+
+    assert [[200, 405, 200, 404]] * 2 == found
+
+
+def test_what_a_fork_registers_before_each_request_is_called(trained: Paths) -> None:
+    """The application leaves out of Flask only what nothing here uses."""
+    app = create_app(trained)
+    app.before_request(lambda: ("closed", 418))
+
+    assert 418 == app.test_client().get("/ping").status_code
+
+
 def test_a_body_that_is_too_large_is_413(trained: Paths) -> None:
     """The limit is batch transform's own; the sentence says what to do (B8, H18, X9)."""
     app = create_app(trained, Settings(max_payload_mb=1))

@@ -23,6 +23,19 @@ def test_the_area_under_the_roc_curve_is_scikit_learns(rows: list[tuple[int, boo
         assert area == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
+@pytest.mark.parametrize("ones", [0.02, 0.5, 0.98])
+def test_the_area_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch, ones: float) -> None:
+    """Many rows are sorted in their place, a part at a time, with the last one cut short."""
+    monkeypatch.setattr(metrics, "_ROWS", 7)
+    random = np.random.default_rng(0)
+    labels = random.random(500) < ones
+    scores = random.random(500).round(2).astype(np.float32)
+
+    area = metrics.roc_auc(scores.copy(), labels)
+
+    assert area == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
 def test_a_line_of_metrics_is_what_a_metric_definition_finds() -> None:
     """`name=value;`, plain decimals, no tabs (T47, X35)."""
     line = metrics.line({"epoch": 3, "train_loss": 1e-9, "rows_per_second": 12345.6})
