@@ -11,7 +11,7 @@ import io
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 import numpy as np
 import orjson
@@ -175,6 +175,16 @@ def _parse_plain(block: bytes) -> NDArray[np.float32] | None:
         return None
 
 
+class _Undecoded:
+    """A file of bytes for pandas, which decodes a BytesIO, and encodes it again."""
+
+    def __init__(self, block: bytes) -> None:
+        self.read = io.BytesIO(block).read
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")  # pandas asks whether it is there
+
+
 def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
     """Parse by pandas' C engine, or decline."""
     import pandas as pd  # noqa: PLC0415  # 0.4 s to import, and a small table never needs it
@@ -190,7 +200,7 @@ def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
     try:
         with np.errstate(over="ignore"):
             return pd.read_csv(
-                io.BytesIO(block),
+                cast("BinaryIO", _Undecoded(block)),
                 header=None,
                 dtype=np.float32,
                 na_filter=False,  # an empty cell is an error, not a NaN
