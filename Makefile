@@ -53,7 +53,7 @@ check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile, kno
 	$(BIN)/hadolint container/Dockerfile
 	$(BIN)/python supply/audit.py $(AUDIT) $(LOCKS)
 
-bench: .venv/dev image ## measure: ratios with their bars, into benchmarks/RESULTS.md
+bench: .venv/dev .venv-peers/all image ## measure: ratios with their bars, into benchmarks/RESULTS.md
 	PYTHONPATH=container IMAGE=$(IMAGE) $(BIN)/python -m benchmarks
 
 sbom: ## list what is in the image, as CycloneDX JSON in sbom.cdx.json
@@ -72,12 +72,13 @@ lock: .venv/dev ## pin the newest versions of all dependencies, with their hashe
 	for part in container/requirements client/requirements client/requirements-cloud; do \
 	  $(LOCK) $$part.in -c requirements-dev.txt -o $$part.txt; \
 	done
+	$(LOCK) benchmarks/requirements-peers.in -o benchmarks/requirements-peers.txt
 
 client/hyperparameters.json: container/simplenet/hyperparameters.py
 	PYTHONPATH=container $(PYTHON) -c 'from simplenet.hyperparameters import json_table; print(json_table(), end="")' > $@
 
 clean: ## remove what the other commands made here
-	rm -rf .venv demo_output notebook_output run_output sagemaker_local transform_output data sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
+	rm -rf .venv .venv-peers demo_output notebook_output run_output sagemaker_local transform_output data sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
 	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:
@@ -107,4 +108,11 @@ clean: ## remove what the other commands made here
 .venv/dev: requirements-dev.txt .venv/torch
 	$(PIP) --require-hashes --requirement $<
 	$(PIP) --requirement container/requirements-torch.txt
+	@touch $@
+
+.venv-peers/all: benchmarks/requirements-peers.txt container/requirements-torch.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --disable-pip-version-check --no-deps --extra-index-url $(TORCH_INDEX) --requirement container/requirements-torch.txt
+	.venv-peers/bin/pip install --disable-pip-version-check --require-hashes --requirement $<
+	.venv-peers/bin/pip install --disable-pip-version-check --requirement container/requirements-torch.txt
 	@touch $@

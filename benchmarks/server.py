@@ -1,15 +1,16 @@
-"""A gunicorn to be measured: how it is started, and what it costs under load."""
+"""A server to be measured: how it is started, and what it costs under load."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 PROJECT = Path(__file__).parents[1]
 CONTAINER = PROJECT / "container"
@@ -45,7 +46,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Server:
-    """A running gunicorn."""
+    """A running server: gunicorn, or a peer's."""
 
     address: tuple[str, int]
     master: int
@@ -57,15 +58,14 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the workers' process ids."""
-        path = Path(f"/proc/{self.master}/task/{self.master}/children")
-        return [*map(int, path.read_text("ascii").split())]
+        return _children(self.master)
 
     def cpu_seconds(self) -> float:
-        """Return the time that all workers' threads have run."""
+        """Return the time that all threads of all its processes have run."""
         paths = [
             path
-            for worker in self.workers()
-            for path in Path(f"/proc/{worker}/task").glob("*/schedstat")
+            for process in _descent(self.master)
+            for path in Path(f"/proc/{process}/task").glob("*/schedstat")
         ]
         return sum(int(path.read_text("ascii").split()[0]) for path in paths) / 1e9
 
@@ -96,33 +96,57 @@ class Server:
 
 @contextmanager
 def serving(home: Path, kind: str, app: str, workers: int = 1) -> Iterator[Server]:
-    """Run gunicorn over the model in `home`."""
+    """Run our gunicorn over the model in `home`."""
+    command = [sys.executable, "-m", "gunicorn", "--config", str(CONTAINER / "gunicorn.conf.py")]
+    command += ["--workers", str(workers), "--worker-class", kind, app]
+    with running(home, [*command, "--bind", "127.0.0.1:PORT"]) as server:
+        yield server
+
+
+@contextmanager
+def running(
+    home: Path, command: list[str], environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run a server over the model in `home`; PORT in its command becomes a free one."""
     if not Paths(home).model_file.exists():
         SimpleNet(2).save(Paths(home).model_file)
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = free.getsockname()
-    command = [sys.executable, "-m", "gunicorn", "--config", str(CONTAINER / "gunicorn.conf.py")]
-    command += ["--workers", str(workers), "--bind", f"127.0.0.1:{address[1]}"]
-    environment = os.environ | {
-        "SAGEMAKER_BASE_DIR": str(home),
-        "PYTHONPATH": f"{CONTAINER}:{PROJECT}",
-    }
     with (
         (home / f"log.{address[1]}").open("wb") as log,
         subprocess.Popen(
-            [*command, "--worker-class", kind, app],
-            env=environment,
+            [part.replace("PORT", str(address[1])) for part in command],
+            env=os.environ | models(home) | dict(environment or {}),
             cwd=home,
             stdout=log,
             stderr=log,
+            start_new_session=True,
         ) as process,
     ):
         try:
             server = Server(address, process.pid)
-            wait(server.answers, f"{app} under {kind}")
+            wait(server.answers, " ".join(command))
             yield server
         finally:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            with suppress(ProcessLookupError):  # a peer may leave processes behind
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def models(home: Path) -> dict[str, str]:
+    """Return the environment in which programs find this code, and the model in `home`."""
+    return {"SAGEMAKER_BASE_DIR": str(home), "PYTHONPATH": f"{CONTAINER}:{PROJECT}"}
+
+
+def _children(process: int) -> list[int]:
+    tasks = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text("ascii").split()]
+
+
+def _descent(process: int) -> list[int]:
+    return [process, *(one for child in _children(process) for one in _descent(child))]
 
 
 def wait(holds: Callable[[], bool], what: str) -> None:

@@ -4,7 +4,8 @@
     PYTHONPATH=container python -m benchmarks.serving rows kinds   # some of them
 
 `wrk` must be on PATH; `start` takes the image that IMAGE names. What is no container runs in this
-Python, one gunicorn process each, so that no engine's network is measured. CPU is the worker's own
+Python (and what `peers` compares with in that of .venv-peers), one worker each, so that no engine's
+network is measured. CPU is the worker's own
 time by the scheduler: it hardly drifts with the machine. The peer of a row is the smallest thing
 that could be called a server: a Flask route that reads no body and returns a constant, under the
 same settings.
@@ -36,7 +37,7 @@ from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
 from benchmarks.report import HEAD, Row
-from benchmarks.server import Load, Server, read_off, serving, wait
+from benchmarks.server import PROJECT, Load, Server, models, read_off, running, serving, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,58 +47,97 @@ WORKER = "simplenet.worker.Worker"
 ROUNDS = 9
 STALLED = 64
 
-LUA = """
-wrk.method = "POST"
-wrk.body = "0.5,0.25"
-wrk.headers["Content-Type"] = "text/csv"
+PEERS = PROJECT / ".venv-peers" / "bin" / "python"
+
+# By the package that its version is of.
+_PEERS = {
+    "gevent": "AWS's sample under gevent",
+    "mlflow-skinny": "MLflow's scoring server",
+    "litserve": "LitServe",
+}
+_VERSIONS = f"""
+from importlib.metadata import version
+for package in {[*_PEERS]}: print(package, version(package))
 """
 
 
-def _script(home: Path) -> Path:
+def _script(home: Path, content: str = "0.5,0.25", kind: str = "text/csv") -> Path:
     if not shutil.which("wrk"):
         sys.exit("wrk is not on PATH; install it (Debian: apt install wrk) to measure a server")
-    path = home / "post.lua"
-    path.write_text(LUA, encoding="utf-8")
+    path = home / f"{uuid.uuid4().hex}.lua"
+    path.write_text(
+        f'wrk.method = "POST"\nwrk.body = [[{content}]]\nwrk.headers["Content-Type"] = "{kind}"\n',
+        encoding="utf-8",
+    )
     return path
 
 
 def rows(home: Path) -> Iterator[Row]:
-    """One CSV row: the bare app, and AWS's sample, take turns with ours second by second."""
+    """One CSV row: ours and the bare app take turns second by second."""
     script = _script(home)
     with (
         serving(home, WORKER, "simplenet.app:serve()") as ours,
-        serving(home, WORKER, "benchmarks.peers:bare_bridge()") as bare,
-        serving(home, _sample_kind(), "benchmarks.peers:sample()") as sample,
+        serving(home, WORKER, "benchmarks.bare:bare_bridge()") as bare,
     ):
         for connections in (1, 16, 64):
-            rounds = [
-                [server.load(connections, script) for server in (ours, bare, sample)]
-                for _ in range(ROUNDS)
-            ]
-            us, them, awss = (Load.median([*loads]) for loads in zip(*rounds, strict=True))
+            us, them = _loads([(ours, script), (bare, script)], connections)
             what = f"1 CSV row, {connections} connections"
-            yield Row(
-                f"{what}, CPU of a bare Flask app's",
-                us.cpu_us / them.cpu_us,
-                1.25,
-                figures=f"{us.cpu_us:.0f} : {them.cpu_us:.0f} us; {us.per_second:,.0f} : "
-                f"{them.per_second:,.0f} req/s",
-            )
-            yield Row(
-                f"{what}, CPU of AWS's sample's ({_sample_kind()})",
-                us.cpu_us / awss.cpu_us,
-                None,
-                figures=f"{us.cpu_us:.0f} : {awss.cpu_us:.0f} us; {us.per_second:,.0f} : "
-                f"{awss.per_second:,.0f} req/s",
-            )
+            yield _cpu(f"{what}, CPU of a bare Flask app's", us, them, 1.25)
             if connections == 16:  # noqa: PLR2004
                 figures = f"{us.p99_ms:.1f} : {them.p99_ms:.1f} ms"
                 yield Row(f"{what}, p99", us.p99_ms / them.p99_ms, 2, figures=figures)
 
 
-def _sample_kind() -> str:
-    """Return the worker of AWS's sample, or where it is not installed the nearest that is."""
-    return "gevent" if importlib.util.find_spec("gevent") else "gthread"
+def peers(home: Path) -> Iterator[Row]:
+    """One row: other servers that pip installs take turns with ours, one process of each."""
+    python = str(PEERS)
+    if not PEERS.exists():
+        sys.exit(f"There is no {python}; make .venv-peers/all installs the peers there.")
+    saved = str(home / "mlflow")
+    model = [python, "-m", "benchmarks.peers.mlflow_model", saved]
+    with serving(home, WORKER, "simplenet.app:serve()") as ours:
+        subprocess.run(model, env=os.environ | models(home), check=True, capture_output=True)
+        versions = dict(map(str.split, _output(python, "-c", _VERSIONS).splitlines()))
+        commands = {
+            "gevent": [
+                *(python, "-m", "gunicorn", "--worker-class", "gevent", "--bind", "127.0.0.1:PORT"),
+                "benchmarks.peers.aws_sample:app()",
+            ],
+            "mlflow-skinny": [
+                *(python, "-m", "uvicorn", "--port", "PORT", "--log-level", "warning"),
+                "mlflow.pyfunc.scoring_server.app:app",
+            ],
+            "litserve": [python, "-m", "benchmarks.peers.litserve_server", "PORT"],
+        }
+        scripts = {
+            "mlflow-skinny": _script(home, "a,b\n0.5,0.25\n"),  # its CSV has a header
+            "litserve": _script(
+                home, '{"instances": [{"features": [0.5, 0.25]}]}', "application/json"
+            ),
+        }
+        plain = _script(home)
+        for name, command in commands.items():
+            with running(home, command, {"__pyfunc_model_path__": saved}) as peer:
+                us, them = _loads([(ours, plain), (peer, scripts.get(name, plain))], 16)
+            yield _cpu(f"1 row, 16 connections, CPU of {_PEERS[name]} {versions[name]}", us, them)
+
+
+def _loads(servers: list[tuple[Server, Path]], connections: int) -> list[Load]:
+    """Return what each server did, in the median of the rounds."""
+    rounds = [
+        [server.load(connections, script) for server, script in servers] for _ in range(ROUNDS)
+    ]
+    return [Load.median([*loads]) for loads in zip(*rounds, strict=True)]
+
+
+def _cpu(name: str, us: Load, them: Load, bar: float | None = None) -> Row:
+    return Row(
+        name,
+        us.cpu_us / them.cpu_us,
+        bar,
+        figures=f"{us.cpu_us:.0f} : {them.cpu_us:.0f} us; {us.per_second:,.0f} : "
+        f"{them.per_second:,.0f} req/s",
+    )
 
 
 def bodies(home: Path) -> Iterator[Row]:
@@ -208,24 +248,26 @@ def start(home: Path) -> Iterator[Row]:
 
 
 def _docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    return _output("docker", *arguments)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def kinds(home: Path) -> Iterator[Row]:
     """Gunicorn's kinds of workers with the bare app, against the event loop and its bridge."""
     script = _script(home)
     found = [
-        (WORKER, "benchmarks.peers:bare_bridge()"),
-        ("sync", "benchmarks.peers:bare()"),
-        ("gthread", "benchmarks.peers:bare()"),
+        (WORKER, "benchmarks.bare:bare_bridge()"),
+        ("sync", "benchmarks.bare:bare()"),
+        ("gthread", "benchmarks.bare:bare()"),
     ]
     if importlib.util.find_spec("gevent"):
-        found.append(("gevent", "benchmarks.peers:bare()"))
+        found.append(("gevent", "benchmarks.bare:bare()"))
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(home, kind, app)) for kind, app in found]
-        rounds = [[server.load(16, script) for server in servers] for _ in range(ROUNDS)]
-    loads = [Load.median([*each]) for each in zip(*rounds, strict=True)]
+        loads = _loads([(server, script) for server in servers], 16)
     for (kind, app), load in zip(found, loads, strict=True):
         with serving(home, kind, app, workers=2) as server:
             stalled = [_pings_while_stalled(server, start) for start in (b"Ho", b"Host: x\r\n")]
@@ -253,7 +295,7 @@ def _pings_while_stalled(server: Server, start: bytes) -> int:
 
 
 #: By name; each gives its rows as they are measured, and may write below the directory it is given.
-PARTS = {"rows": rows, "bodies": bodies, "memory": memory, "start": start}
+PARTS = {"rows": rows, "peers": peers, "bodies": bodies, "memory": memory, "start": start}
 
 
 def main() -> int:

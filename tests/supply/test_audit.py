@@ -147,7 +147,7 @@ def test_a_lock_file_that_pins_too_little_is_no_matter_of_the_network(tmp_path: 
 
 
 def test_make_check_audits_every_lock_file() -> None:
-    """That of torch, which has no hash, included."""
+    """That of torch, which has no hash, included; the peers of `make bench` are not ours."""
     makefile = (PROJECT / "Makefile").read_text("utf-8")
     locks = [
         path.relative_to(PROJECT).as_posix()

@@ -1,4 +1,7 @@
-"""What the server is measured against: the least that could be called one, and AWS's sample."""
+"""What AWS's scikit sample does with a body, with this model in the place of its own.
+
+gunicorn --worker-class gevent 'benchmarks.peers.aws_sample:app()'
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,12 @@ import io
 
 import pandas as pd
 from flask import Flask, Response, request
-from simplenet.bridge import Bridge
 from simplenet.model import SimpleNet
 from simplenet.paths import Paths
-from simplenet.settings import Settings
 
 
-def bare() -> Flask:
-    """Return an application that reads no body and answers a constant."""
-    app = Flask(__name__)
-
-    @app.get("/ping")
-    def ping() -> Response:
-        return Response()
-
-    @app.post("/invocations")
-    def invocations() -> Response:
-        return Response("0.5\n", content_type="text/csv")
-
-    return app
-
-
-def bare_bridge() -> Bridge:
-    """Return the same, as our worker takes it."""
-    return Bridge(bare().wsgi_app, Settings())
-
-
-def sample() -> Flask:
-    """Return what AWS's scikit sample does with a body, with this model in the place of its own."""
+def app() -> Flask:
+    """Return the application."""
     net = SimpleNet.load(Paths.from_environment().model_file)
     app = Flask(__name__)
 
