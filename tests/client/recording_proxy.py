@@ -182,7 +182,7 @@ class Request:
     def refusal(self, code: str, message: str) -> tuple[int, dict[str, str], str]:
         """Return AWS' answer that it will not, in the language of the service."""
         status = 403 if code.startswith(("AccessDenied", "Expired", "Invalid")) else 400
-        if self.headers.get("X-Amz-Target"):
+        if self.service == "sagemaker" or self.headers.get("X-Amz-Target"):
             said = {"__type": code, "message": message}
             return status, {"x-amzn-errortype": code}, json.dumps(said)
         error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import click
 import pytest
 
-from client.commands import COMMANDS
+from client.__main__ import cli
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -327,19 +329,16 @@ def test_a_full_disk_is_told_before_a_build(aws: Aws, tmp_path: Path) -> None:
     assert "docker image prune" in found["disk"]["cure"]
 
 
-@pytest.mark.parametrize("name", [name for section in COMMANDS.values() for name in section])
+@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
 def test_the_help_of_every_command_has_an_example(name: str) -> None:
-    """Each of its examples is a line of its own, and of this command or one that it needs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "client", name, "--help"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    """One of the command itself, in a line of its own."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command
 
-    assert f"\n    python -m client {name}" in done.stdout or f"| python -m client {name}" in (
-        done.stdout
+    assert re.search(
+        rf"^ +(echo .* \| )?python -m client {name}\b",
+        command.get_help(click.Context(command)),
+        re.MULTILINE,
     )
 
 
