@@ -76,12 +76,12 @@ class Aws:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str, key: str = "inspector") -> Any:
+    def client(self, service: str, key: str = "inspector", region: str = REGION) -> Any:
         """Return boto3's client of a service, to prepare the account or to look at it.
 
         With its own key it may do everything, and what it asks is not recorded.
         """
-        return boto3.Session(key, key, region_name=REGION).client(
+        return boto3.Session(key, key, region_name=region).client(
             service,
             verify=self.environment["AWS_CA_BUNDLE"],
             config=Config(proxies={"https": self.proxy, "http": self.proxy}),

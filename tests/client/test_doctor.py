@@ -299,9 +299,9 @@ def test_without_the_right_to_ask_for_rights_it_says_that_it_has_not_asked(aws: 
 
 def test_a_bucket_that_jobs_cannot_use_is_told_before_they_are_asked_for(aws: Aws) -> None:
     """One of another region, and one of somebody else; one's own is well."""
-    s3 = aws.client("s3")
     for name, region in (("sagemaker-here", "eu-west-1"), ("sagemaker-there", "eu-central-1")):
-        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+        place = {"LocationConstraint": region}
+        aws.client("s3", region=region).create_bucket(Bucket=name, CreateBucketConfiguration=place)
 
     _, here = examine(aws.environment, "--bucket", "sagemaker-here")
     code, there = examine(aws.environment, "--bucket", "sagemaker-there")
