@@ -35,8 +35,11 @@ def main() -> None:
     interruption.listen()
     try:
         sys.exit(cli.main(prog_name="python -m client", standalone_mode=False))
-    except click.Abort:
-        click.echo("Interrupted; what was started has been stopped.", err=True)
+    except click.Abort as error:
+        cause = error.__cause__
+        ended = "Interrupted; what was started has been stopped."
+        left = isinstance(cause, interruption.Left)
+        click.echo(f"Interrupted. {cause}" if left else ended, err=True)
         sys.exit(_INTERRUPTED)
     except click.ClickException as error:
         error.show()

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -77,9 +78,17 @@ class Account:
         return self._identity["Arn"]
 
     @property
+    def principal(self) -> str:
+        """The ARN of the user or role whose policies say what the caller may do."""
+        if ":assumed-role/" not in self.caller:
+            return self.caller
+        role = self.client("iam").get_role(RoleName=self.caller.split("/")[1])["Role"]
+        return str(role["Arn"])
+
+    @property
     def partition(self) -> str:
-        """`aws`, `aws-cn` or `aws-us-gov`."""
-        return self.caller.split(":")[1]
+        """Of regions that share an account, such as `aws` or `aws-cn`."""
+        return str(self.aws.get_partition_for_region(self.region))
 
     @property
     def tags(self) -> list[dict[str, str]]:
@@ -89,8 +98,8 @@ class Account:
     @property
     def registry(self) -> str:
         """The host of the account's images."""
-        suffix = self.aws.get_partition_for_region(self.region)
-        domain = "amazonaws.com.cn" if suffix == "aws-cn" else "amazonaws.com"
+        known = botocore.session.get_session().get_component("endpoint_resolver")
+        domain = known.get_partition_dns_suffix(self.partition)
         return f"{self.number}.dkr.ecr.{self.region}.{domain}"
 
     @property

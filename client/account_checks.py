@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from client import names
 from client.account import AccountError
-from client.aws_errors import AwsError, translated
+from client.aws_errors import AwsError, is_denied, translated
 from client.checks import Check
 
 if TYPE_CHECKING:
@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from client.account import Account
 
 _NOT_FOUND = {"404", "NoSuchBucket"}
+
+# What a push asks of a repository; the password is asked for itself.
+_PUSH = [
+    f"ecr:{action}"
+    for action in (
+        "DescribeRepositories",
+        "CreateRepository",
+        "BatchCheckLayerAvailability",
+        "InitiateLayerUpload",
+        "UploadLayerPart",
+        "CompleteLayerUpload",
+        "PutImage",
+        "BatchGetImage",
+        "GetDownloadUrlForLayer",
+    )
+]
 _IN_FILE = 'give --role, or write role = "NAME" into simplenet.toml (docs/cloud.md)'
 
 
@@ -37,6 +53,7 @@ def of_account(
         return
     yield _asked("role", _role, account, role)
     yield _asked("registry", _registry, account, image)
+    yield _asked("push", _push, account, image)
     yield _asked("bucket", _bucket, account, bucket)
     yield _asked("sagemaker", _sagemaker, account)
 
@@ -88,6 +105,38 @@ def _registry(account: Account, image: str) -> Check:
         return Check.warning("registry", missing, push)
     digest = found["imageDetails"][0]["imageDigest"]
     return Check.ok("registry", f"{account.registry}/{name}@{digest[:19]}")
+
+
+def _push(account: Account, image: str) -> Check:
+    """Ask whether the image could be pushed; AWS tells that without a push, to whom may ask."""
+    registry, name, _ = names.parts(image)
+    if registry not in {"", account.registry}:
+        return Check.ok("push", f"not asked, since {registry} is not this account's")
+    if account.caller.endswith(":root"):
+        return Check.ok("push", "allowed, as all is to the root user")
+    place = f"arn:{account.partition}:ecr:{account.region}:{account.number}:repository/{name}"
+    try:
+        pages = (
+            account.client("iam")
+            .get_paginator("simulate_principal_policy")
+            .paginate(PolicySourceArn=account.principal, ActionNames=_PUSH, ResourceArns=[place])
+        )
+        denied = [
+            decided["EvalActionName"]
+            for page in pages
+            for decided in page["EvaluationResults"]
+            if decided["EvalDecision"] != "allowed"
+        ]
+    except ClientError as error:
+        # A federated user has no policies of its own that could be asked about.
+        if not is_denied(error) and error.response["Error"]["Code"] != "InvalidInput":
+            raise
+        cure = "./build_and_push.sh names what is missing; or have iam:SimulatePrincipalPolicy"
+        return Check.warning("push", "not asked: you have no permission to simulate", cure)
+    if denied:
+        cure = "have them allowed where you are to push: client/iam/user.json, docs/push.md"
+        return Check.warning("push", f"you lack {', '.join(denied)} for {name}", cure)
+    return Check.ok("push", f"all that ./build_and_push.sh {name} asks for is allowed")
 
 
 def _bucket(account: Account, given: str | None) -> Check:

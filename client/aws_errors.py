@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions as botocore
 
+from client.interruption import Left
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _SIGN_IN = "sign in again: aws sso login, or aws configure"
 
@@ -39,6 +40,7 @@ _OF_BUCKETS = {
     "HeadBucket",
     "CreateBucket",
     "ListObjectsV2",
+    "ListObjectVersions",
     "PutObject",
     "GetObject",
     "HeadObject",
@@ -105,16 +107,33 @@ def translated() -> Iterator[None]:
 
 
 @contextmanager
-def reported(what: str) -> Iterator[None]:
-    """Let a clean-up that AWS refuses not hide why it was needed: say what may be left instead."""
+def undone(what: str, undo: Callable[[], object]) -> Iterator[None]:
+    """Undo what the context has begun, where it fails or is interrupted.
+
+    If that fails as well, what is left is said beside the first reason, and not in its place.
+
+    Raises:
+        Left: after an interrupt, where something is left.
+    """
     try:
-        with translated():
-            yield
-    except AwsError as error:
-        sys.stderr.write(
-            f"{what} may be left, and cost: {error} python -m client status shows it, and delete "
-            "deletes it.\n"
-        )
+        yield
+    except Left:
+        raise  # it was said, and whoever interrupts twice wants to wait no longer
+    except BaseException as error:
+        try:
+            with translated():
+                undo()
+        except Refusal as refused:
+            left = str(refused)
+            if isinstance(refused, AwsError):
+                left = (
+                    f"{what} may be left, and cost: {left} python -m client status shows it, and "
+                    "delete deletes it."
+                )
+            if isinstance(error, KeyboardInterrupt):
+                raise Left(left) from error
+            sys.stderr.write(f"{left}\n")
+        raise
 
 
 def _of_sdk() -> tuple[type[Exception], ...]:
@@ -156,3 +175,18 @@ def is_missing(error: botocore.ClientError) -> bool:
     if answer["Code"] == "ValidationException":
         return bool(re.search("[Cc]ould not find|[Nn]ot found|does not exist", answer["Message"]))
     return str(answer["Code"]) == "ResourceNotFound"
+
+
+def is_denied(error: botocore.ClientError) -> bool:
+    """Tell that one may not ask this."""
+    return error.response["Error"]["Code"] in _DENIED
+
+
+def found(operation: Callable[..., dict[str, Any]], **name: str) -> dict[str, Any] | None:
+    """Return what SageMaker answers about something of a name; None if there is no such thing."""
+    try:
+        return operation(**name)
+    except botocore.ClientError as error:
+        if is_missing(error):
+            return None
+        raise

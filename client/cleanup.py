@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from client import hosting, inventory, names
+from client import hosting, interruption, inventory, names
 from client.account import TAG
-from client.aws_errors import is_missing, translated
+from client.aws_errors import is_denied, is_missing, translated
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from client.account import Account
     from client.inventory import Thing
     from client.storage import Prefix
 
 _POLL_SECONDS = 5
-
-# A job that is stopped has two minutes to save its model, and then uploads it.
-_STOP_SECONDS = 900
 
 _JOB_LOGS = {
     "training job": "/aws/sagemaker/TrainingJobs",
@@ -46,13 +44,28 @@ class Step:
     loses: bool = False  #: whether what cannot be had again goes with it
 
 
-def run(steps: Iterable[Step], say: Callable[[str], None]) -> tuple[list[str], list[str]]:
-    """Take each step, also where one before it fails; return what was done, and what was not."""
+@dataclass(frozen=True)
+class Patience:
+    """How long a step may wait for what SageMaker cannot end or delete yet, and how it shows it."""
+
+    seconds: float
+    progress: Callable[[], AbstractContextManager[Callable[[str], None]]]
+
+
+def run(steps: Sequence[Step], say: Callable[[str], None]) -> tuple[list[str], list[str]]:
+    """Take each step, also where one before it fails; return what was done, and what was not.
+
+    Raises:
+        Left: after an interrupt, with the steps that were not taken.
+    """
     done, left = [], []
-    for step in steps:
+    for number, step in enumerate(steps):
         try:
             with translated():
                 step.do()
+        except KeyboardInterrupt:
+            rest = "; ".join(step.what for step in steps[number:])
+            raise interruption.Left(f"Not done, so type it again: {rest}.") from None
         except Refusal as error:
             missing = isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)
             if not missing:
@@ -63,7 +76,7 @@ def run(steps: Iterable[Step], say: Callable[[str], None]) -> tuple[list[str], l
     return done, left
 
 
-def endpoint(account: Account, name: str) -> list[Step]:
+def endpoint(account: Account, name: str, patience: Patience) -> list[Step]:
     """Return the steps that delete one endpoint with its configuration and models.
 
     Raises:
@@ -83,21 +96,34 @@ def endpoint(account: Account, name: str) -> list[Step]:
         ("endpoint-config", configuration),
         *(("model", model) for model in hosting.models(sagemaker, configuration)),
     ]
-    return [_deletion(sagemaker, inventory.KINDS[kind], name) for kind, name in named]
+    return [_deletion(sagemaker, inventory.KINDS[kind], name, patience) for kind, name in named]
 
 
-def hosted(account: Account, things: Iterable[Thing]) -> list[Step]:
+def hosted(account: Account, things: Iterable[Thing], patience: Patience) -> list[Step]:
     """Return the steps that delete all endpoints, configurations and models."""
     sagemaker = account.client("sagemaker")
-    return [_deletion(sagemaker, found.kind, found.name) for found in things if found.kind.delete]
+    return [
+        _deletion(sagemaker, found.kind, found.name, patience)
+        for found in things
+        if found.kind.delete
+    ]
 
 
-def _deletion(sagemaker: Any, kind: inventory.Kind, name: str) -> Step:
-    delete = getattr(sagemaker, kind.delete)
-    return Step(f"delete {kind.title} {name}", partial(delete, **{kind.name: name}))
+def _deletion(sagemaker: Any, kind: inventory.Kind, name: str, patience: Patience) -> Step:
+    if kind is inventory.KINDS["endpoint"]:
+        delete = partial(_delete_endpoint, sagemaker, name, patience)
+    else:
+        describe, operation = (getattr(sagemaker, one) for one in (kind.describe, kind.delete))
+        delete = partial(hosting.delete_one, describe, operation, **{kind.name: name})
+    return Step(f"delete {kind.title} {name}", delete)
 
 
-def running(account: Account, things: Iterable[Thing]) -> list[Step]:
+def _delete_endpoint(sagemaker: Any, name: str, patience: Patience) -> None:
+    with patience.progress() as say:
+        hosting.delete_endpoint(sagemaker, name, say, patience.seconds)
+
+
+def running(account: Account, things: Iterable[Thing], patience: Patience) -> list[Step]:
     """Return the steps that stop each job that runs, and wait until all have ended."""
     sagemaker = account.client("sagemaker")
     jobs = [found for found in things if found.kind.stop and found.runs]
@@ -106,7 +132,9 @@ def running(account: Account, things: Iterable[Thing]) -> list[Step]:
     ]
     # What stops still writes to S3, which is to be emptied.
     ends = [
-        Step(f"wait for {job.kind.title} {job.name} to end", partial(_wait, sagemaker, job))
+        Step(
+            f"wait for {job.kind.title} {job.name} to end", partial(_wait, sagemaker, job, patience)
+        )
         for job in jobs
     ]
     return stops + ends
@@ -117,27 +145,56 @@ def _stop(sagemaker: Any, job: Thing) -> None:
         getattr(sagemaker, job.kind.stop)(**{job.kind.name: job.name})
 
 
-def _wait(sagemaker: Any, job: Thing) -> None:
-    give_up = time.monotonic() + _STOP_SECONDS
-    while (found := inventory.thing(sagemaker, job.kind, job.name)) and found.runs:
-        if time.monotonic() > give_up:
-            raise CleanupError(
-                f"it is still {found.status} after {_STOP_SECONDS} s; try again later."
-            )
-        time.sleep(_POLL_SECONDS)
+def _wait(sagemaker: Any, job: Thing, patience: Patience) -> None:
+    began = time.monotonic()
+    with patience.progress() as say:
+        while (found := inventory.thing(sagemaker, job.kind, job.name)) and found.runs:
+            passed = time.monotonic() - began
+            if passed > patience.seconds:
+                raise CleanupError(
+                    f"it is still {found.status} after {passed:.0f} s; try again later."
+                )
+            say(f"{job.name}: {found.status}, {passed:.0f} s")
+            time.sleep(_POLL_SECONDS)
 
 
 def data(account: Account, prefix: Prefix) -> list[Step]:
-    """Return the step that deletes all objects below a prefix of S3, if there are any."""
+    """Return the step that deletes all objects below a prefix of S3, if there are any.
+
+    In a bucket that keeps versions, all of them go: they would cost as long as the bucket is there.
+    """
     s3 = account.client("s3")
     try:
-        sizes = [found["Size"] for found in prefix.objects(s3)]
+        found, unknown = _objects(s3, prefix)
     except ClientError as error:
         if error.response["Error"]["Code"] == "NoSuchBucket":
             return []
         raise
-    what = f"delete {len(sizes):,} objects, {sum(sizes):,} bytes, below {prefix}"
-    return [Step(what, partial(prefix.delete, s3), loses=True)] if sizes else []
+    if not found:
+        return []
+    older = sum(not one.get("IsLatest", True) or "Size" not in one for one in found)
+    counts = f"{len(found) - older:,} objects" + f" and {older:,} older versions" * bool(older)
+    size = sum(one.get("Size", 0) for one in found)
+    what = f"delete {counts}, {size:,} bytes, below {prefix}{unknown}"
+    # Listed once more by then: what is stopped before still writes.
+    return [Step(what, lambda: prefix.delete(s3, _objects(s3, prefix)[0]), loses=True)]
+
+
+def _objects(s3: Any, prefix: Prefix) -> tuple[list[dict[str, Any]], str]:
+    """Return all versions of all objects below a prefix; and what is not known, if they are secret.
+
+    Without the right to list versions, these are the objects that can be seen.
+    """
+    try:
+        return prefix.versions(s3), ""
+    except ClientError as error:
+        if not is_denied(error):
+            raise
+    unknown = (
+        "; older versions stay, and cost, if the bucket keeps them: AWS denies their list "
+        "(s3:ListBucketVersions)"
+    )
+    return list(prefix.objects(s3)), unknown
 
 
 def images(account: Account, image: str) -> list[Step]:

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from client import interruption, sdk
-from client.aws_errors import is_missing, reported
+from client import aws_errors, interruption, sdk
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+#: How long an endpoint may take to serve, and where it is not wanted any more, to be deletable.
+PATIENCE_SECONDS = 2400
+
 _POLL_SECONDS = 5
 
-_KINDS = {
-    "EndpointName": "endpoint",
-    "EndpointConfigName": "endpoint configuration",
-    "ModelName": "model",
-}
+# SageMaker deletes no endpoint in these states.
+_BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 
 
 class HostingError(Refusal):
@@ -54,6 +53,7 @@ class Deployment:
     captures: str | None = None  #: s3://, where
     environment: Mapping[str, str] = field(default_factory=dict)
     tags: list[dict[str, str]] = field(default_factory=list)
+    max_seconds: float = PATIENCE_SECONDS
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -106,16 +106,21 @@ def deploy(
     old = configuration(sagemaker, deployment.endpoint)
     if old is not None and not session.local_mode:
         _expect_own(sagemaker, deployment)
-    try:
+
+    def take_back() -> None:
+        with interruption.undisturbed():
+            if old is None:
+                _take_back(sagemaker, deployment, say)
+            else:
+                _take_back_update(sagemaker, deployment)
+
+    with aws_errors.undone(f"The endpoint {deployment.endpoint}", take_back):
         sdk.deploy(session, deployment, update=old is not None)
-        wait(sagemaker, deployment.endpoint, say, old)
+        _wait(sagemaker, deployment, say, old)
         found = summary(sagemaker, deployment.endpoint)
-    except BaseException:
-        with reported(f"The endpoint {deployment.endpoint}"):
-            _take_back(sagemaker, deployment, say, new=old is None)
-        raise
     if old is not None:
-        delete_configuration(sagemaker, old)
+        with interruption.undisturbed():
+            delete_configuration(sagemaker, old)
     return found
 
 
@@ -133,36 +138,49 @@ def _expect_own(sagemaker: Any, deployment: Deployment) -> None:
             )
 
 
-def _take_back(
-    sagemaker: Any, deployment: Deployment, say: Callable[[str], None], *, new: bool
-) -> None:
-    """Delete what a deployment has made, but nothing that serves."""
-    if new:
-        # Where two make an endpoint of one name at once, it is the other's.
-        if configuration(sagemaker, deployment.endpoint) in {None, deployment.model}:
-            _delete_endpoint(sagemaker, deployment.endpoint, say)
-    elif (status := _status(sagemaker, deployment.endpoint)) != "InService":
-        say(
-            f"The endpoint {deployment.endpoint} is {status}, so its configurations and models are "
-            "left as they are; python -m client status shows what becomes of them."
-        )
-        return
-    with interruption.undisturbed():
+def _take_back(sagemaker: Any, deployment: Deployment, say: Callable[[str], None]) -> None:
+    """Delete what a deployment has made."""
+    # Where two make an endpoint of one name at once, it is the other's.
+    if configuration(sagemaker, deployment.endpoint) in {None, deployment.model}:
+        delete_endpoint(sagemaker, deployment.endpoint, say, deployment.max_seconds)
+    _delete_all(sagemaker, deployment.model, [deployment.model])
+
+
+def _take_back_update(sagemaker: Any, deployment: Deployment) -> None:
+    """Delete what an update has made, but nothing that serves, or is about to.
+
+    Raises:
+        HostingError: with what the endpoint, which was there before, goes on with.
+    """
+    endpoint = deployment.endpoint
+    found = aws_errors.found(sagemaker.describe_endpoint, EndpointName=endpoint)
+    updated = found is not None and found["EndpointConfigName"] == deployment.model
+    if found is None or (found["EndpointStatus"] == "InService" and not updated):
         _delete_all(sagemaker, deployment.model, [deployment.model])
+    if found is None:
+        return
+    if found["EndpointStatus"] == "InService":
+        goes_on = f"serves on, with its {'new' if updated else 'old'} model"
+    else:
+        goes_on = (
+            f"is {found['EndpointStatus']}, which nobody can stop; until that ends, its old and "
+            "new configuration and model are left"
+        )
+    raise HostingError(
+        f"The endpoint {endpoint} {goes_on}, and costs. python -m client status shows it, and "
+        f"delete --endpoint {endpoint} deletes it."
+    )
 
 
-def wait(
-    sagemaker: Any,
-    endpoint: str,
-    say: Callable[[str], None],
-    old: str | None = None,
-    seconds: float = 2400,
+def _wait(
+    sagemaker: Any, deployment: Deployment, say: Callable[[str], None], old: str | None
 ) -> None:
     """Return when the endpoint serves, with another configuration than the old one.
 
     Raises:
         HostingError: if it fails to, or takes too long; it is still there then, and may cost.
     """
+    endpoint, seconds = deployment.endpoint, deployment.max_seconds
     began = time.monotonic()
     while True:
         found = sagemaker.describe_endpoint(EndpointName=endpoint)
@@ -189,71 +207,81 @@ def _log(endpoint: str) -> str:
 
 def configuration(sagemaker: Any, endpoint: str) -> str | None:
     """Return the name of an endpoint's configuration; None if there is no such endpoint."""
-    try:
-        found = sagemaker.describe_endpoint(EndpointName=endpoint)
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
-    return str(found["EndpointConfigName"])
+    found = aws_errors.found(sagemaker.describe_endpoint, EndpointName=endpoint)
+    return str(found["EndpointConfigName"]) if found else None
 
 
-def delete(sagemaker: Any, endpoint: str, say: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Delete an endpoint, its configuration and its models; return what was deleted.
-
-    What is not there any more is no error.
-    """
+def delete(sagemaker: Any, endpoint: str, say: Callable[[str], None]) -> None:
+    """Delete an endpoint, its configuration and its models; what is gone already is no error."""
     found = configuration(sagemaker, endpoint)
     if found is None:
-        return []
+        return
     behind = models(sagemaker, found)
-    _delete_endpoint(sagemaker, endpoint, say)
-    return [f"endpoint {endpoint}", *_delete_all(sagemaker, found, behind)]
+    delete_endpoint(sagemaker, endpoint, say)
+    _delete_all(sagemaker, found, behind)
 
 
-def delete_configuration(sagemaker: Any, name: str) -> list[str]:
-    """Delete an endpoint configuration and its models; return what was deleted."""
-    return _delete_all(sagemaker, name, models(sagemaker, name))
+def delete_configuration(sagemaker: Any, name: str) -> None:
+    """Delete an endpoint configuration and its models."""
+    _delete_all(sagemaker, name, models(sagemaker, name))
 
 
-def delete_model(sagemaker: Any, name: str) -> list[str]:
-    """Delete a model; return what was deleted."""
-    return _delete(sagemaker.delete_model, ModelName=name)
+def delete_model(sagemaker: Any, name: str) -> None:
+    """Delete a model."""
+    delete_one(sagemaker.describe_model, sagemaker.delete_model, ModelName=name)
 
 
-def _delete_endpoint(sagemaker: Any, endpoint: str, say: Callable[[str], None]) -> None:
-    """Delete an endpoint; where SageMaker refuses that while it is being created, wait for that."""
-    try:
-        while True:
-            try:
-                _delete(sagemaker.delete_endpoint, EndpointName=endpoint)
-            except ClientError:  # noqa: PERF203  # it is about to wait for seconds
-                if _status(sagemaker, endpoint) != "Creating":
-                    raise
-                say(f"{endpoint}: is being created, and can be deleted only then; do not interrupt")
+def delete_endpoint(
+    sagemaker: Any, endpoint: str, say: Callable[[str], None], seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Delete an endpoint; where SageMaker refuses that while it is busy with it, wait for that.
+
+    Raises:
+        HostingError: if that takes too long.
+        Left: if the wait is interrupted.
+    """
+    began = time.monotonic()
+    while status := _busy_with(sagemaker, endpoint):
+        passed = time.monotonic() - began
+        left = (
+            f"The endpoint {endpoint} is left, and costs: after {passed:.0f} s it is still "
+            f"{status}, and can be deleted only when that ends. Then this deletes it, with its "
+            f"configuration and models: python -m client delete --endpoint {endpoint}"
+        )
+        if passed > seconds:
+            raise HostingError(left)
+        try:
+            with interruption.heard():
+                say(f"{endpoint}: {status}, and can be deleted only when that ends, {passed:.0f} s")
                 time.sleep(_POLL_SECONDS)
-            else:
-                return
-    except KeyboardInterrupt:
-        say(f"{endpoint} is left, and will cost; python -m client delete deletes it later.")
-        raise
+        except KeyboardInterrupt:
+            raise interruption.Left(left) from None
 
 
-def _status(sagemaker: Any, endpoint: str) -> str | None:
-    """Return an endpoint's state; None if there is no such endpoint."""
+def _busy_with(sagemaker: Any, endpoint: str) -> str | None:
+    """Delete an endpoint; return the state in which SageMaker refuses that, None if it goes."""
     try:
-        return str(sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"])
+        delete_one(sagemaker.describe_endpoint, sagemaker.delete_endpoint, EndpointName=endpoint)
     except ClientError as error:
-        if is_missing(error):
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        found = aws_errors.found(sagemaker.describe_endpoint, EndpointName=endpoint)
+        if found is None or found["EndpointStatus"] == "Deleting":
             return None
-        raise
+        if found["EndpointStatus"] not in _BUSY:
+            raise
+        return str(found["EndpointStatus"])
+    return None
 
 
-def _delete_all(sagemaker: Any, configuration: str, models: list[str]) -> list[str]:
-    deleted = _delete(sagemaker.delete_endpoint_config, EndpointConfigName=configuration)
+def _delete_all(sagemaker: Any, configuration: str, models: list[str]) -> None:
+    delete_one(
+        sagemaker.describe_endpoint_config,
+        sagemaker.delete_endpoint_config,
+        EndpointConfigName=configuration,
+    )
     for model in models:
-        deleted += _delete(sagemaker.delete_model, ModelName=model)
-    return deleted
+        delete_model(sagemaker, model)
 
 
 def summary(sagemaker: Any, endpoint: str) -> dict[str, Any]:
@@ -269,22 +297,15 @@ def arn(sagemaker: Any, endpoint: str) -> str:
 
 def models(sagemaker: Any, configuration: str) -> list[str]:
     """Name the models of an endpoint configuration."""
-    try:
-        found = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
-    except ClientError as error:
-        if is_missing(error):
-            return []
-        raise
-    return [variant["ModelName"] for variant in found["ProductionVariants"]]
+    found = aws_errors.found(sagemaker.describe_endpoint_config, EndpointConfigName=configuration)
+    return [variant["ModelName"] for variant in found["ProductionVariants"]] if found else []
 
 
-def _delete(operation: Callable[..., Any], **name: str) -> list[str]:
-    """Delete one thing by its name; return it, or nothing where it was not there."""
-    ((kind, value),) = name.items()
-    try:
-        operation(**name)
-    except ClientError as error:
-        if is_missing(error):
-            return []
-        raise
-    return [f"{_KINDS[kind]} {value}"]
+def delete_one(describe: Callable[..., Any], delete: Callable[..., Any], **name: str) -> None:
+    """Delete one thing by its name; what is gone already is no error.
+
+    It is looked for first: where only what has a tag may be deleted, AWS denies it for what is not
+    there.
+    """
+    if aws_errors.found(describe, **name):
+        aws_errors.found(delete, **name)

@@ -13,20 +13,35 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Left(KeyboardInterrupt):
+    """An interrupt after which something goes on; the message names it, and what ends it."""
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def listen() -> None:
     """Let all of them raise KeyboardInterrupt, so that all are cleaned up after alike."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
     for number in SIGNALS:
-        signal.signal(number, interrupt)
+        signal.signal(number, _interrupt)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Let no second Ctrl-C interrupt a clean-up."""
     with _handled(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Let a Ctrl-C through within a clean-up, where that only waits.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt.
+    """
+    with _handled(_interrupt):
         yield
 
 

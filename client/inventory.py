@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from client import aws_errors
 from client.account import TAG
-from client.aws_errors import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +172,7 @@ def is_of_project(account: Account, arn: str) -> bool:
     try:
         tags = [tag for page in pages for tag in page["Tags"]]
     except ClientError as error:
-        if is_missing(error):
+        if aws_errors.is_missing(error):
             return False
         raise
     return {"Key": TAG, "Value": account.project} in tags
@@ -180,12 +180,9 @@ def is_of_project(account: Account, arn: str) -> bool:
 
 def thing(sagemaker: Any, kind: Kind, name: str) -> Thing | None:
     """Ask what a thing is; None if it is there no more, which the tags' index does not know."""
-    try:
-        found = getattr(sagemaker, kind.describe)(**{kind.name: name})
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
+    found = aws_errors.found(getattr(sagemaker, kind.describe), **{kind.name: name})
+    if found is None:
+        return None
     return Thing(
         kind=kind,
         name=found[kind.name],
@@ -198,14 +195,11 @@ def thing(sagemaker: Any, kind: Kind, name: str) -> Thing | None:
 def _instances(sagemaker: Any, found: dict[str, Any]) -> str:
     """Return what a thing runs on."""
     if "EndpointStatus" in found:
-        try:
-            configuration = sagemaker.describe_endpoint_config(
-                EndpointConfigName=found["EndpointConfigName"]
-            )
-        except ClientError as error:
-            if is_missing(error):
-                return "unknown: its configuration is deleted"
-            raise
+        configuration = aws_errors.found(
+            sagemaker.describe_endpoint_config, EndpointConfigName=found["EndpointConfigName"]
+        )
+        if configuration is None:
+            return "unknown: its configuration is deleted"
         return _instances(sagemaker, configuration)
     if variants := found.get("ProductionVariants"):
         return ", ".join(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from client import names
+from client import interruption, names
 from client.refusal import Refusal
 from client.storage import Prefix
 
@@ -68,6 +68,7 @@ class Queue:
 
         Raises:
             InvocationError: if the container refuses, or there is no reply for too long.
+            Left: after an interrupt, since nothing takes rows out of the queue.
         """
         rows = self.address / "requests" / names.unique(self.endpoint)
         self.s3.put_object(Bucket=rows.bucket, Key=rows.key, Body=request.body)
@@ -77,21 +78,22 @@ class Queue:
             ContentType=request.content_type,
             **({"Accept": request.accept} if request.accept else {}),
         )
+        later = f"its reply to {rows} will be {answer['OutputLocation']}."
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < seconds:
-            reply = self._read(answer["OutputLocation"])
-            if reply is not None:
-                return reply
-            failure = self._read(answer.get("FailureLocation"))
-            if failure is not None:
-                said = failure.decode("utf-8", "replace")
-                raise InvocationError(f"{self.endpoint} does not score {rows}: {said}")
-            say(f"{self.endpoint}: no reply yet, {passed:.0f} s")
-            time.sleep(_POLL_SECONDS)
-        raise InvocationError(
-            f"{self.endpoint} has not answered within {seconds:.0f} s; its reply to {rows} will be "
-            f"{answer['OutputLocation']}."
-        )
+        try:
+            while (passed := time.monotonic() - began) < seconds:
+                reply = self._read(answer["OutputLocation"])
+                if reply is not None:
+                    return reply
+                failure = self._read(answer.get("FailureLocation"))
+                if failure is not None:
+                    said = failure.decode("utf-8", "replace")
+                    raise InvocationError(f"{self.endpoint} does not score {rows}: {said}")
+                say(f"{self.endpoint}: no reply yet, {passed:.0f} s")
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            raise interruption.Left(f"{self.endpoint} goes on; {later}") from None
+        raise InvocationError(f"{self.endpoint} has not answered within {seconds:.0f} s; {later}")
 
     def _read(self, address: str | None) -> bytes | None:
         """Return what an object holds; None if it is not there."""

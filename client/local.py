@@ -84,6 +84,9 @@ class Local:
         """Return the address of a file or directory."""
         return address_of(path.resolve())
 
+    def remove(self, name: str) -> None:
+        """Leave what was put: it is the user's own."""
+
     def output(self, job: str) -> str:
         """Return the address of the directory in which a job leaves model.tar.gz."""
         return f"{self.home}/{job}"

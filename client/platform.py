@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from client import names, provenance, sdk, training_job
+from client import cleanup, interruption, names, provenance, sdk, training_job
 from client.refusal import Refusal
 from client.storage import Prefix, StorageError
 
@@ -67,6 +67,9 @@ class Platform(Protocol):
 
     def put(self, path: Path, name: str) -> str:
         """Give a file or directory an address that a job can read."""
+
+    def remove(self, name: str) -> None:
+        """Remove again what was put, where no job has come to use it."""
 
     def output(self, job: str) -> str:
         """Return the address below which a job leaves model.tar.gz and output.tar.gz."""
@@ -173,6 +176,12 @@ class Cloud:
         for _ in prefix.upload(self.account.client("s3"), path):
             pass
         return str(prefix)
+
+    def remove(self, name: str) -> None:
+        """Delete from S3 what was put."""
+        with interruption.undisturbed():
+            for step in cleanup.data(self.account, self.prefix_of_project / name):
+                step.do()
 
     def output(self, job: str) -> str:  # noqa: ARG002  # SageMaker itself appends it
         """Return the address below which a job leaves JOB/output/model.tar.gz."""

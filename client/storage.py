@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -68,6 +68,17 @@ class Prefix:
         for page in pages:
             yield from page.get("Contents", [])
 
+    def versions(self, s3: Any) -> list[dict[str, Any]]:
+        """Return each version of each object below, with Key and VersionId; also what hides one.
+
+        A bucket that keeps no versions has one of each object.
+        """
+        pages = s3.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=f"{self.key}/"
+        )
+        kinds = ("Versions", "DeleteMarkers")
+        return [found for page in pages for kind in kinds for found in page.get(kind, [])]
+
     def directories(self, s3: Any) -> list[str]:
         """Name what would be the directories in this one."""
         pages = s3.get_paginator("list_objects_v2").paginate(
@@ -94,20 +105,26 @@ class Prefix:
         # boto3 itself writes to a temporary name and renames.
         s3.download_file(self.bucket, (self / name).key, str(path))
 
-    def delete(self, s3: Any) -> int:
-        """Delete every object below; return how many there were.
+    def delete(self, s3: Any, objects: Iterable[dict[str, Any]]) -> None:
+        """Delete objects, or these versions of them.
 
         Raises:
             StorageError: if S3 keeps some.
         """
-        keys = [{"Key": found["Key"]} for found in self.objects(s3)]
-        for start in range(0, len(keys), 1000):  # the most that S3 takes at a time
+        names = [
+            {name: found[name] for name in ("Key", "VersionId") if name in found}
+            for found in objects
+        ]
+        # Where no versions are kept, to delete an object takes no right on versions.
+        if all(name.get("VersionId", "null") == "null" for name in names):
+            names = [{"Key": name["Key"]} for name in names]
+        for start in range(0, len(names), 1000):  # the most that S3 takes at a time
             answer = s3.delete_objects(
-                Bucket=self.bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
+                Bucket=self.bucket, Delete={"Objects": names[start : start + 1000], "Quiet": True}
             )
             if kept := answer.get("Errors"):
                 raise StorageError(
                     f"S3 kept {len(kept)} objects of {self}, the first {kept[0]['Key']}: "
-                    f"{kept[0].get('Message', kept[0].get('Code'))}."
+                    f"{kept[0].get('Message', kept[0].get('Code'))}; client/iam/user.json allows "
+                    "s3:DeleteObject and, where a bucket keeps versions, s3:DeleteObjectVersion."
                 )
-        return len(keys)

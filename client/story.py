@@ -16,7 +16,7 @@ from client import (
     sdk,
     training_job,
 )
-from client.aws_errors import reported
+from client.aws_errors import undone
 from client.hosting import Deployment
 from client.training_job import TrainingJob
 
@@ -38,6 +38,7 @@ class Story:
     output: Path  #: where the data and the pictures go
     training_instance: str
     serving_instance: str
+    instance_count: int = 1  #: of the training job
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     spot: bool = False
     keep: bool = False  #: leave the endpoint, which costs
@@ -63,6 +64,7 @@ class Story:
             output=platform.output(self.name),
             hyperparameters=self.hyperparameters,
             instance_type=self.training_instance,
+            instance_count=self.instance_count,
             spot=self.spot,
             checkpoints=checkpoints if self.spot else None,
             tags=platform.tags,
@@ -92,15 +94,18 @@ def tell(
     """Live through the story; return what it came to, and how good it is.
 
     The endpoint is deleted in the end. Where a step fails or is interrupted, what it started is
-    stopped, and what was made before is deleted, so that nothing costs.
+    stopped, and what was made before is deleted, so that nothing costs. In S3 the data stays once
+    there is a model that comes from it.
     """
     say(f"1/6 Data: {len(story.train.labels)} rows to train, {len(story.test.labels)} to test with")
     directory = story.write()
     say("2/6 Uploading it")
-    address = platform.put(directory, f"runs/{story.name}")
-    say(f"3/6 Training, in the job {story.name}")
-    job = story.job(platform, address)
-    description = training_job.run(platform.session, job)
+    run = f"runs/{story.name}"
+    with undone(f"The data {platform.home}/{run}", lambda: platform.remove(run)):
+        address = platform.put(directory, run)
+        say(f"3/6 Training, in the job {story.name}")
+        job = story.job(platform, address)
+        description = training_job.run(platform.session, job)
     deployment = story.deployment(platform, training_job.artefact(description))
 
     def end() -> None:
@@ -108,9 +113,9 @@ def tell(
         # Local mode's containers go with the platform.
         if not platform.session.local_mode:
             with interruption.undisturbed():
-                hosting.delete(platform.sagemaker, story.name)
+                hosting.delete(platform.sagemaker, story.name, progress)
 
-    try:
+    with undone(f"The endpoint {story.name}", end):
         say(f"4/6 Deploying {deployment.model_data}")
         hosting.deploy(platform.session, deployment, progress)
         say("5/6 Evaluating the endpoint on the test rows")
@@ -124,9 +129,5 @@ def tell(
         model_card.write(model_card.card(scored, test, training), story.output / "model_card.md")
         if not story.keep:
             end()
-    except BaseException:
-        with reported(f"The endpoint {story.name}"):
-            end()
-        raise
     summary = training_job.summary(description)
     return summary | ({"endpoint": story.name} if story.keep else {}), evaluation.figures(scored)

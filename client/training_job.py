@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from client import interruption, sdk
-from client.aws_errors import is_missing, reported
+from client import aws_errors, interruption, sdk
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -76,17 +73,13 @@ def run(session: sdk.Session, job: TrainingJob, *, wait: bool = True) -> dict[st
         JobError: if it fails.
     """
     sagemaker = session.sagemaker_client
-    try:
+    stopped = aws_errors.undone(f"The job {job.name}", lambda: stop(sagemaker, job.name))
+    with nullcontext() if session.local_mode else stopped:
         sdk.train(session, job)
         if wait and not session.local_mode:
             with suppress(sdk.UnexpectedStatusException):  # the description has the reason
                 sdk.follow(session, job.name)
         found = describe(sagemaker, job.name)
-    except BaseException:
-        if not session.local_mode:
-            with reported(f"The job {job.name}"):
-                stop(sagemaker, job.name)
-        raise
     if wait:
         artefact(found)
     return found
@@ -131,18 +124,12 @@ def artefact(description: Mapping[str, Any]) -> str:
     return str(uri)
 
 
-def stop(sagemaker: Any, job: str) -> bool:
-    """Stop a job that runs; it saves its model so far. Tell whether there was anything to stop."""
+def stop(sagemaker: Any, job: str) -> None:
+    """Stop a job that runs; it saves its model so far."""
     with interruption.undisturbed():
-        try:
-            if describe(sagemaker, job)["TrainingJobStatus"] in ENDED:
-                return False
-        except ClientError as error:
-            if is_missing(error):
-                return False
-            raise
-        sagemaker.stop_training_job(TrainingJobName=job)
-        return True
+        found = aws_errors.found(sagemaker.describe_training_job, TrainingJobName=job)
+        if found and found["TrainingJobStatus"] not in ENDED:
+            sagemaker.stop_training_job(TrainingJobName=job)
 
 
 def latest(sagemaker: Any, project: str) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from client import hosting, interruption, media_types, sdk
-from client.aws_errors import is_missing, reported
+from client import aws_errors, hosting, interruption, media_types, sdk
 from client.training_job import ENDED, JobError
 
 if TYPE_CHECKING:
@@ -51,36 +49,35 @@ def run(
     say: Callable[[str], None],
     *,
     keep_model: bool = False,
-) -> dict[str, Any]:
-    """Make the model, run the job to its end, delete the model; return the job's description.
+) -> None:
+    """Make the model, run the job to its end, delete the model.
 
     Where that is interrupted or fails, the job is stopped.
 
     Raises:
-        JobError: if it fails, or a model or a job of the name is there already.
+        JobError: if it fails.
     """
     sagemaker = session.sagemaker_client
-    if not session.local_mode:
-        _expect_unused(sagemaker, job.name)
+    stopped = aws_errors.undone(f"The job {job.name}", lambda: stop(sagemaker, job.name))
     try:
-        sdk.transform(session, job)
-        return _wait(sagemaker, job.name, say)
-    except BaseException:
-        if not session.local_mode:
-            with reported(f"The job {job.name}"):
-                stop(sagemaker, job.name)
-        raise
+        with nullcontext() if session.local_mode else stopped:
+            sdk.transform(session, job)
+            _wait(sagemaker, job.name, say)
     finally:
         if not keep_model:
             with interruption.undisturbed():
                 hosting.delete_model(sagemaker, job.name)
 
 
-def _expect_unused(sagemaker: Any, name: str) -> None:
-    """Refuse a name in use: the SDK would score with that model, and it would be deleted here."""
+def expect_unused(sagemaker: Any, name: str) -> None:
+    """Refuse a name in use: the SDK would score with that model, and it would be deleted here.
+
+    Raises:
+        JobError: if a model or a job of the name is there already.
+    """
     taken = {
-        "model": _is_there(sagemaker.describe_model, ModelName=name),
-        "transform job": _is_there(sagemaker.describe_transform_job, TransformJobName=name),
+        "model": aws_errors.found(sagemaker.describe_model, ModelName=name),
+        "transform job": aws_errors.found(sagemaker.describe_transform_job, TransformJobName=name),
     }
     for kind in (kind for kind, there in taken.items() if there):
         raise JobError(
@@ -89,24 +86,14 @@ def _expect_unused(sagemaker: Any, name: str) -> None:
         )
 
 
-def _is_there(describe: Callable[..., Any], **name: str) -> bool:
-    try:
-        describe(**name)
-    except ClientError as error:
-        if is_missing(error):
-            return False
-        raise
-    return True
-
-
-def _wait(sagemaker: Any, job: str, say: Callable[[str], None]) -> dict[str, Any]:
+def _wait(sagemaker: Any, job: str, say: Callable[[str], None]) -> None:
     began = time.monotonic()
     while True:
-        found: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=job)
+        found = sagemaker.describe_transform_job(TransformJobName=job)
         status = found["TransformJobStatus"]
         say(f"{job}: {status}, {time.monotonic() - began:.0f} s")
         if status == "Completed":
-            return found
+            return
         if status in ENDED:
             raise JobError(
                 f"The job {job} is {status}: {found.get('FailureReason', 'no reason is given')} "
@@ -115,19 +102,12 @@ def _wait(sagemaker: Any, job: str, say: Callable[[str], None]) -> dict[str, Any
         time.sleep(_POLL_SECONDS)
 
 
-def stop(sagemaker: Any, job: str) -> bool:
-    """Stop a job that runs. Tell whether there was anything to stop."""
+def stop(sagemaker: Any, job: str) -> None:
+    """Stop a job that runs."""
     with interruption.undisturbed():
-        try:
-            found = sagemaker.describe_transform_job(TransformJobName=job)
-            if found["TransformJobStatus"] in ENDED:
-                return False
+        found = aws_errors.found(sagemaker.describe_transform_job, TransformJobName=job)
+        if found and found["TransformJobStatus"] not in ENDED:
             sagemaker.stop_transform_job(TransformJobName=job)
-        except ClientError as error:
-            if is_missing(error):
-                return False
-            raise
-        return True
 
 
 def tidy(file: Path) -> None:

@@ -6,10 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from client import interruption, sdk
-from client.aws_errors import is_missing, reported
+from client import aws_errors, interruption, sdk
 from client.training_job import ENDED, JobError, describe
 
 if TYPE_CHECKING:
@@ -64,16 +61,12 @@ def run(session: sdk.Session, tuning: TuningJob, say: Callable[[str], None]) -> 
     Where that is interrupted or fails, the tuning job is stopped, and so are its jobs.
 
     Raises:
-        JobError: if it fails, or none of its jobs has told its objective.
+        JobError: if none of its jobs has told its objective.
     """
     sagemaker = session.sagemaker_client
-    try:
+    with aws_errors.undone(f"The tuning job {tuning.name}", lambda: stop(sagemaker, tuning.name)):
         sdk.tune(session, tuning)
         found = _wait(sagemaker, tuning, say)
-    except BaseException:
-        with reported(f"The tuning job {tuning.name}"):
-            stop(sagemaker, tuning.name)
-        raise
     if not found.get("BestTrainingJob"):
         raise JobError(
             f"The tuning job {tuning.name} is {found['HyperParameterTuningJobStatus']} without a "
@@ -100,19 +93,27 @@ def _wait(sagemaker: Any, tuning: TuningJob, say: Callable[[str], None]) -> dict
         time.sleep(_POLL_SECONDS)
 
 
-def stop(sagemaker: Any, name: str) -> bool:
-    """Stop a tuning job that runs, with its jobs; tell whether there was anything to stop."""
+def expect_success(found: Mapping[str, Any]) -> None:
+    """Refuse a search that broke off, whose best job is the best of fewer than were asked for.
+
+    Raises:
+        JobError: if it did.
+    """
+    if found["HyperParameterTuningJobStatus"] == "Failed":
+        raise JobError(
+            f"The tuning job {found['HyperParameterTuningJobName']} is Failed: "
+            f"{found.get('FailureReason') or 'no reason is given'}. Its best job so far is the one "
+            "above, whose model can be deployed; python -m client status lists all its jobs."
+        )
+
+
+def stop(sagemaker: Any, name: str) -> None:
+    """Stop a tuning job that runs, with its jobs."""
+    named = {"HyperParameterTuningJobName": name}
     with interruption.undisturbed():
-        try:
-            found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        except ClientError as error:
-            if is_missing(error):
-                return False
-            raise
-        if found["HyperParameterTuningJobStatus"] in ENDED:
-            return False
-        sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        return True
+        found = aws_errors.found(sagemaker.describe_hyper_parameter_tuning_job, **named)
+        if found and found["HyperParameterTuningJobStatus"] not in ENDED:
+            sagemaker.stop_hyper_parameter_tuning_job(**named)
 
 
 def summary(sagemaker: Any, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import click
 from click.core import ParameterSource
 
 from client import data, pictures
+from client.commands import options
 
 
 @click.command("data")
+@options.as_json
 @click.option(
     "--name", type=click.Choice(["moons", "breast-cancer"]), default="moons", help="Which data."
 )
@@ -30,9 +32,23 @@ from client import data, pictures
     help="The directory to write to.",
 )
 def command(
-    name: str, points: int, noise: float, seed: int, *, validation: float, output: Path
+    name: str,
+    points: int,
+    noise: float,
+    seed: int,
+    *,
+    validation: float,
+    output: Path,
+    as_json: bool,
 ) -> None:
-    """Write a data set: train/train.csv, test/test.csv, perhaps validation, and a scatter plot."""
+    r"""Write a data set: train/train.csv, test/test.csv, perhaps validation, and a scatter plot.
+
+    \b
+    Examples:
+      python -m client data
+      python -m client data --points 2000 --noise 0.1 --validation 0.2
+      python -m client data --name breast-cancer --output tumours
+    """
     context = click.get_current_context()
     drawn = [option for option in ("points", "noise", "seed") if _is_given(context, option)]
     if name != "moons" and drawn:
@@ -41,12 +57,18 @@ def command(
     channels = {"train": train, "test": test}
     if validation:
         channels["train"], channels["validation"] = train.split(validation)
-    for channel, rows in channels.items():
-        path = data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
-        click.echo(f"Path created: {path}")
+    made = {
+        channel: data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
+        for channel, rows in channels.items()
+    }
     if name == "moons":
-        pictures.draw_data(train, output / "data.png")
-        click.echo(f"Path created: {output / 'data.png'}")
+        made["picture"] = output / "data.png"
+        pictures.draw_data(train, made["picture"])
+    if as_json:
+        options.result(made, as_json=True)
+        return
+    for path in made.values():
+        click.echo(f"Path created: {path}")
 
 
 def _is_given(context: click.Context, option: str) -> bool:

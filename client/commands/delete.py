@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client import cleanup, inventory, names
+from client import cleanup, hosting, inventory, names
+from client.cleanup import Patience
 from client.commands import options
 
 if TYPE_CHECKING:
@@ -24,10 +25,18 @@ if TYPE_CHECKING:
 @options.as_json
 @click.option("--endpoint", help="Only this endpoint, with its configuration and models.")
 @click.option("--jobs", is_flag=True, help="Stop the jobs that run, too.")
-@click.option("--data", is_flag=True, help="Delete all below the prefix in S3, too: every model.")
+@click.option(
+    "--data", is_flag=True, help="Delete all below the prefix in S3, too: models, all versions."
+)
 @click.option("--images", is_flag=True, help="Delete the repository in ECR, too.")
 @click.option("--logs", is_flag=True, help="Delete the logs in CloudWatch, too.")
 @click.option("--all", "everything", is_flag=True, help="All of these.")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=hosting.PATIENCE_SECONDS / 60,
+    help="Wait so long for what cannot be deleted yet.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before what cannot be had again goes.")
 def command(
     place: Place,
@@ -38,6 +47,7 @@ def command(
     images: bool,
     logs: bool,
     everything: bool,
+    max_minutes: float,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -45,8 +55,8 @@ def command(
     r"""Delete every endpoint, endpoint configuration and model of the project.
 
     They are found by their tag simplenet:project. What is gone already is no error; what could not
-    be deleted is listed, and then the exit code is 1. Jobs that have ended cost nothing, and AWS
-    keeps them.
+    be deleted is listed, and then the exit code is 1. An endpoint that is being created or updated
+    is waited for. Jobs that have ended cost nothing, and AWS keeps them.
 
     \b
     Examples:
@@ -59,7 +69,11 @@ def command(
     if endpoint and also:
         raise click.UsageError("--endpoint deletes only that; leave out what else is asked for.")
     account = place.account()
-    steps = cleanup.endpoint(account, endpoint) if endpoint else _steps(place, account, also)
+    patience = Patience(60 * max_minutes, options.progress)
+    if endpoint:
+        steps = cleanup.endpoint(account, endpoint, patience)
+    else:
+        steps = _steps(place, account, also, patience)
     say = options.say if as_json else click.echo
     if dry_run:
         options.say("Nothing is deleted; this would be done:")
@@ -77,11 +91,11 @@ def command(
         raise cleanup.CleanupError("\n".join(["what is still there:", *left]))
 
 
-def _steps(place: Place, account: Account, also: Collection[str]) -> list[Step]:
+def _steps(place: Place, account: Account, also: Collection[str], patience: Patience) -> list[Step]:
     """Return what is to be done, in order: what still writes ends first."""
     things = inventory.things(account)
-    steps = cleanup.running(account, things) if "jobs" in also else []
-    steps += cleanup.hosted(account, things)
+    steps = cleanup.running(account, things, patience) if "jobs" in also else []
+    steps += cleanup.hosted(account, things, patience)
     if "data" in also:
         steps += cleanup.data(account, place.cloud().prefix_of_project)
     if "images" in also:
@@ -99,4 +113,5 @@ def _confirm(steps: list[Step]) -> None:
         options.say(step.what)
     if not sys.stdin.isatty():
         raise click.UsageError("This cannot be undone; give --yes, or --dry-run to look first.")
-    click.confirm("This cannot be undone. Delete all of it?", abort=True, err=True)
+    if not click.confirm("This cannot be undone. Delete all of it?", err=True):
+        raise cleanup.CleanupError("nothing is deleted.")

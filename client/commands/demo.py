@@ -24,9 +24,14 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--train", type=CSV, help="Your own rows to train on, instead of the moon data.")
 @click.option("--test", type=CSV, help="Your own rows to test with.")
 def command(image: str, output: Path, train: Path | None, test: Path | None) -> None:
-    """Tell the whole story on this machine: data, training, serving, evaluation, clean-up.
+    r"""Tell the whole story on this machine: data, training, serving, evaluation, clean-up.
 
     Without a Docker engine the same programs run from this virtual environment.
+
+    \b
+    Examples:
+      python -m client demo
+      python -m client demo --train local_test/test.csv --test local_test/test.csv
     """
     if (train is None) != (test is None):
         raise click.UsageError("--train and --test go together; give both or neither.")

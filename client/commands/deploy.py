@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     default=0,
     help="Keep so many requests in S3, with their replies.",
 )
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=hosting.PATIENCE_SECONDS / 60,
+    help="Give up after these, and delete it.",
+)
 @options.environment
 def command(
     place: Place,
@@ -66,6 +72,7 @@ def command(
     queued: bool,
     multi_model: bool,
     data_capture: int,
+    max_minutes: float,
     environment: Mapping[str, str],
     dry_run: bool,
     as_json: bool,
@@ -113,6 +120,7 @@ def command(
             captures=f"{platform.home}/captures" if data_capture else None,
             environment=environment,
             tags=platform.tags,
+            max_seconds=60 * max_minutes,
         )
         if dry_run:
             options.say("Nothing is started; this would be asked for:")

@@ -25,9 +25,14 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 @options.as_json
 @click.pass_context
 def command(context: click.Context, place: Place, *, as_json: bool) -> None:
-    """Check what the other commands need, and say how to mend what is missing.
+    r"""Check what the other commands need, and say how to mend what is missing.
 
     It reads, and changes nothing. The exit code is 1 if something failed.
+
+    \b
+    Examples:
+      python -m client doctor
+      python -m client doctor --role SageMakerRole --region eu-west-1 --json
     """
     found = []
     for check in _examine(place):

@@ -39,6 +39,8 @@ def command(
 ) -> None:
     r"""Score the rows of FILE, or of standard input, and print the reply as it is.
 
+    A script that wants JSON says --accept application/json.
+
     \b
     Examples:
       python -m client predict local_test/payload.csv

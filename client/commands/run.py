@@ -33,6 +33,9 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @options.hyperparameters
 @click.option("--training-instance", default="ml.c4.xlarge", help="What the job runs on.")
+@click.option(
+    "--instance-count", default=1, type=click.IntRange(1), help="How many hosts the job runs on."
+)
 @click.option("--serving-instance", default="ml.t2.medium", help="What the endpoint runs on.")
 @options.spot
 @click.option("--keep", is_flag=True, help="Leave the endpoint, which costs until it is deleted.")
@@ -44,6 +47,7 @@ def command(
     output: Path,
     given: tuple[str, ...],
     training_instance: str,
+    instance_count: int,
     serving_instance: str,
     spot: bool,
     keep: bool,
@@ -53,11 +57,11 @@ def command(
     r"""Make data, upload it, train, deploy, evaluate, and delete the endpoint.
 
     The endpoint has a name of its own, and is deleted whatever happens: after an error and after
-    Ctrl-C, too.
+    Ctrl-C, too. The data and the model stay in S3, below runs and jobs of the prefix.
 
     \b
     Examples:
-      python -m client run --local
+      python -m client run --local --instance-count 2
       python -m client run --role SageMakerRole -p epochs=40
     """
     if (train is None) != (test is None):
@@ -72,6 +76,7 @@ def command(
             output=output,
             training_instance="local" if place.local else training_instance,
             serving_instance="local" if place.local else serving_instance,
+            instance_count=instance_count,
             hyperparameters=hyperparameters.parse(given),
             spot=spot and not place.local,
             keep=keep,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client import media_types, names, storage, transform_job
+from client.aws_errors import undone
 from client.commands import options
 from client.transform_job import TransformJob
 
@@ -59,7 +61,7 @@ def command(
 ) -> None:
     r"""Score the rows of FILE in a batch job: a file, a directory of files, or s3://BUCKET/PREFIX.
 
-    Ctrl-C stops the job.
+    Ctrl-C stops the job. The rows and their scores stay in S3, below batch of the prefix.
 
     \b
     Examples:
@@ -96,11 +98,16 @@ def command(
             options.say("Nothing is started; this would be asked for:")
             options.result(asdict(job), as_json=as_json)
             return
-        if not remote:
-            platform.put(Path(rows), f"batch/{name}/input")
-        options.say(f"Starting the job {name} on {instance_count} x {job.instance_type}")
-        with options.progress() as progress:
-            transform_job.run(platform.session, job, progress, keep_model=keep_model)
+        if not place.local:
+            transform_job.expect_unused(platform.sagemaker, name)
+        own = f"batch/{name}/input"
+        removed = undone(f"The rows {job.input}", lambda: platform.remove(own))
+        with nullcontext() if remote else removed:
+            if not remote:
+                platform.put(Path(rows), own)
+            options.say(f"Starting the job {name} on {instance_count} x {job.instance_type}")
+            with options.progress() as progress:
+                transform_job.run(platform.session, job, progress, keep_model=keep_model)
         files = platform.download(job.output, output)
     for file in files:
         if job.by_line:

@@ -99,3 +99,4 @@ def command(
         f"Next: python -m client train {summary['hyperparameters']}, or this very model:\n"
         f"python -m client deploy --model-data {summary['model']}"
     )
+    tuning_job.expect_success(found)

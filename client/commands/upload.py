@@ -33,7 +33,9 @@ def command(place: Place, directory: Path, *, dry_run: bool, as_json: bool) -> N
     """
     platform = place.cloud()
     if dry_run:
-        options.say(f"{len(storage.files(directory))} files would go to {platform.data}")
+        files = storage.files(directory)
+        options.say("Nothing is copied; this would be there:")
+        options.result({"data": platform.data, "files": len(files)}, as_json=as_json)
         return
     platform.make_bucket()
     s3 = platform.account.client("s3")

@@ -21,10 +21,19 @@ from tests.conftest import PROJECT
 from tests.engine import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+
+#: What `Aws.left` finds where nothing is left.
+NOTHING: dict[str, list[str]] = {
+    "endpoints": [],
+    "configurations": [],
+    "models": [],
+    "running jobs": [],
+    "objects": [],
+}
 _TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -67,12 +76,12 @@ class Aws:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str, key: str = "inspector") -> Any:
+    def client(self, service: str, key: str = "inspector", region: str = REGION) -> Any:
         """Return boto3's client of a service, to prepare the account or to look at it.
 
         With its own key it may do everything, and what it asks is not recorded.
         """
-        return boto3.Session(key, key, region_name=REGION).client(
+        return boto3.Session(key, key, region_name=region).client(
             service,
             verify=self.environment["AWS_CA_BUNDLE"],
             config=Config(proxies={"https": self.proxy, "http": self.proxy}),
@@ -88,7 +97,7 @@ class Aws:
             timeout=30,
         )
 
-    def requests(self) -> list[dict[str, str]]:
+    def requests(self) -> list[dict[str, Any]]:
         """Return all that was sent since the account was prepared."""
         recording = self.home / "requests.jsonl"
         lines = recording.read_text("utf-8").splitlines() if recording.exists() else []
@@ -114,8 +123,9 @@ class Aws:
 
     def prepare(self) -> None:
         """Begin anew: an account with nothing but an execution role and a pushed image."""
-        for told in ("refusals.json", "outcomes.json"):
-            (self.home / told).unlink(missing_ok=True)
+        told = [self.home / name for name in ("refusals.json", "outcomes.json")]
+        for file in (*told, *self.home.glob("*.gate")):
+            file.unlink(missing_ok=True)
         self.call("POST", "reset")
         self.client("iam").create_role(
             RoleName="SageMakerRole", AssumeRolePolicyDocument=json.dumps(_TRUST)
@@ -146,16 +156,36 @@ class Aws:
     def interrupt(
         self, action: str, *words: str | Path, number: signal.Signals = signal.SIGINT
     ) -> subprocess.CompletedProcess[str]:
-        """Run `python -m client`, and send it a signal while it asks for an action."""
+        """Run `python -m client`, and send it a signal before an action of it is answered."""
+        gate = self.home / f"{action}.gate"
+        os.mkfifo(gate)
         with self.started(*words) as process:
             wait_until(
                 lambda: action in {entry["action"] for entry in self.requests()},
                 f"it asks {action}",
             )
-            process.send_signal(number)
-            # Where it waits for an endpoint to be there, so that it can be deleted, it is.
-            self.settle("DescribeEndpoint", endpoint_status="InService")
+            with gate.open("wb"):
+                gate.unlink()
+                process.send_signal(number)
             said, log = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, log)
+
+    def interrupt_at(
+        self, sentences: Sequence[str], *words: str | Path
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m client`, and press Ctrl-C each time it says one of these, in turn."""
+        with self.started(*words) as process:
+            assert process.stdout
+            assert process.stderr
+            log = ""
+            for sentence in sentences:
+                for line in process.stderr:
+                    log += line
+                    if sentence in line:
+                        break
+                process.send_signal(signal.SIGINT)
+            log += process.stderr.read()
+            said = process.stdout.read()
         return subprocess.CompletedProcess(process.args, process.returncode, said, log)
 
     @contextmanager
@@ -178,13 +208,19 @@ class Aws:
             process.kill()
 
     def left(self) -> dict[str, list[str]]:
-        """Name what is there on SageMaker, or runs, by kind."""
-        sagemaker = self.client("sagemaker")
+        """Name what is there on SageMaker, or runs, by kind, and in S3 but for the user's data."""
+        sagemaker, s3 = self.client("sagemaker"), self.client("s3")
         jobs = [
             *sagemaker.list_training_jobs()["TrainingJobSummaries"],
             *sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"],
+            *sagemaker.list_transform_jobs()["TransformJobSummaries"],
         ]
-        states = ("TrainingJobStatus", "HyperParameterTuningJobStatus")
+        states = ("TrainingJobStatus", "HyperParameterTuningJobStatus", "TransformJobStatus")
+        objects = [
+            found["Key"]
+            for bucket in s3.list_buckets()["Buckets"]
+            for found in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", [])
+        ]
         return {
             "endpoints": [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]],
             "configurations": [
@@ -197,6 +233,7 @@ class Aws:
                 for job in jobs
                 if not {"Completed", "Failed", "Stopped"} & {job.get(state) for state in states}
             ],
+            "objects": [key for key in objects if not key.startswith("simplenet/data/")],
         }
 
 

@@ -8,7 +8,8 @@ usage: recording_proxy.py DIRECTORY PORT
 
 DIRECTORY/requests.jsonl gets a line a request. DIRECTORY/refusals.json may hold, by action, the
 code and message with which AWS would refuse it, and how often; DIRECTORY/outcomes.json the
-attributes of what an action makes.
+attributes of what an action makes. An action whose ACTION.gate is there, a pipe, is answered when
+that is opened and closed.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 DIRECTORY, PORT = Path(sys.argv[1]), sys.argv[2]
 PROJECT = Path(__file__).parents[2]
 
-#: The access key of the program under test.
-USER = "testing"
+#: The access key of the tests themselves; any other is the program's.
+INSPECTOR = "inspector"
 _answer = MotoRequestHandler.parse_request
 
 
@@ -45,11 +46,14 @@ def answer(
     self: MotoRequestHandler, method: str, host: str, path: str, headers: Any, body: bytes | None
 ) -> Any:
     """Write the request down, and let moto answer it, or refuse it."""
-    if f"Credential={USER}/" not in headers.get("Authorization", ""):
-        return _answer(self, method, host, path, headers, body)  # of a test itself
+    user = re.search("Credential=([^/]+)/", headers.get("Authorization", ""))
+    if user is None or user[1] == INSPECTOR:
+        return _answer(self, method, host, path, headers, body)
     request = Request(urlsplit(host).netloc, method, path, headers, body or b"")
     with (DIRECTORY / "requests.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"action": request.action, "body": request.recorded}) + "\n")
+        file.write(json.dumps(request.record) + "\n")
+    if (gate := DIRECTORY / f"{request.action}.gate").exists():
+        gate.read_bytes()
     refusals = told("refusals.json")
     refused = refusals.get(request.action)
     if refused and refused["times"]:
@@ -58,7 +62,8 @@ def answer(
         return request.refusal(refused["code"], refused["message"])
     for permission in request.permissions():
         if not is_allowed(*permission):
-            said = f"User: {USER} is not authorized to perform: {permission[0]} on {permission[1]}"
+            action, resource, _ = permission
+            said = f"User: {user[1]} is not authorized to perform: {action} on resource: {resource}"
             return request.refusal("AccessDeniedException", said)
     chosen = told("outcomes.json")
     if request.action.startswith("Describe"):
@@ -96,9 +101,14 @@ class Request:
         return self.body.decode("utf-8", "replace")
 
     @property
-    def recorded(self) -> str:
-        """The body, where it says what is asked, and is no data."""
-        return self.text if self.text.startswith("{") else ""
+    def record(self) -> dict[str, Any]:
+        """What a test may look at: of the body what says what is asked, and is no data."""
+        says = self.text.startswith(("{", "Action="))
+        return {
+            "action": self.action,
+            "body": self.text if says else "",
+            "headers": dict(self.headers.items()),
+        }
 
     @property
     def service(self) -> str:
@@ -125,7 +135,9 @@ class Request:
         path, _, query = self.path.partition("?")
         of_bucket = path == "/"
         if query == "delete":
-            return "DeleteObject"
+            return "DeleteObjectVersion" if "<VersionId>" in self.text else "DeleteObject"
+        if query.startswith("versions"):
+            return "ListBucketVersions"
         if query == "location":
             return "GetBucketLocation"
         kinds = {"PUT": "CreateBucket"} if of_bucket else {"PUT": "PutObject", "POST": "PutObject"}
@@ -135,14 +147,18 @@ class Request:
     def permissions(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         """Yield what is needed to ask this: an action, a resource, and what conditions look at."""
         asked = json.loads(self.body) if self.headers.get("X-Amz-Target") else {}
-        # What moto has was made by the program, and so has its tags.
-        context = {"aws:ResourceTag/simplenet:project": "simplenet"}
+        if invoked := re.match("/endpoints/([^/]+)/", self.path):
+            asked = {"EndpointName": invoked[1]}
+        # AWS knows no tag of what is not there.
+        tags = getattr(_find(self.host, self.action, asked), "tags", None) or []
+        context = {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags}
         context |= {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in asked.get("Tags", [])}
         for resource in self._resources(asked):
             yield f"{self.service}:{self.action}", resource, context
         if asked.get("Tags") and self.service == "sagemaker":
             yield "sagemaker:AddTags", "arn:aws:sagemaker:::", context
-        for role in re.findall(r'Role(?:Arn)?": "(arn:[^"]+)"', self.text if asked else ""):
+        described = self.text if self.headers.get("X-Amz-Target") else ""
+        for role in re.findall(r'Role(?:Arn)?": "(arn:[^"]+)"', described):
             yield "iam:PassRole", role, {"iam:PassedToService": "sagemaker.amazonaws.com"}
 
     def _resources(self, asked: Mapping[str, Any]) -> list[str]:
@@ -157,13 +173,16 @@ class Request:
             name = asked.get("repositoryName") or "".join(asked.get("repositoryNames", []))
             return [f"arn:aws:ecr:::repository/{name}"]
         if self.service == "iam":
-            return [f"arn:aws:iam:::role/{parse_qs(self.text)['RoleName'][0]}"]
+            words = parse_qs(self.text)
+            if "RoleName" in words:
+                return [f"arn:aws:iam:::role/{words['RoleName'][0]}"]
+            return [words["PolicySourceArn"][0].replace(":sts:", ":iam:")]  # moto's user is odd
         return [f"arn:aws:{self.service}:::"]
 
     def refusal(self, code: str, message: str) -> tuple[int, dict[str, str], str]:
         """Return AWS' answer that it will not, in the language of the service."""
         status = 403 if code.startswith(("AccessDenied", "Expired", "Invalid")) else 400
-        if self.headers.get("X-Amz-Target"):
+        if self.service == "sagemaker" or self.headers.get("X-Amz-Target"):
             said = {"__type": code, "message": message}
             return status, {"x-amzn-errortype": code}, json.dumps(said)
         error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -200,27 +219,20 @@ def _holds(operator: str, key: str, wanted: str, context: Mapping[str, str]) -> 
     raise ValueError(operator)
 
 
-# By the action that makes or describes one: where moto keeps them, and what names one.
+# By the noun of an action, which is also in what names one: where moto keeps them.
 _KEPT = {
-    "CreateTrainingJob": ("training_jobs", "TrainingJobName"),
-    "CreateHyperParameterTuningJob": (
-        "hyper_parameter_tuning_jobs",
-        "HyperParameterTuningJobName",
-    ),
-    "CreateTransformJob": ("transform_jobs", "TransformJobName"),
-    "CreateEndpoint": ("endpoints", "EndpointName"),
-    "CreateEndpointConfig": ("endpoint_configs", "EndpointConfigName"),
-    "DescribeEndpoint": ("endpoints", "EndpointName"),
-    "UpdateEndpoint": ("endpoints", "EndpointName"),
+    "TrainingJob": "training_jobs",
+    "HyperParameterTuningJob": "hyper_parameter_tuning_jobs",
+    "TransformJob": "transform_jobs",
+    "Endpoint": "endpoints",
+    "EndpointConfig": "endpoint_configs",
+    "Model": "_models",
 }
-# By the action that stops one: the action that made it, and where moto keeps its state.
+# By the action that stops one: where moto keeps its state.
 _STOPPED_BY = {
-    "StopTrainingJob": ("CreateTrainingJob", "training_job_status"),
-    "StopHyperParameterTuningJob": (
-        "CreateHyperParameterTuningJob",
-        "hyper_parameter_tuning_job_status",
-    ),
-    "StopTransformJob": ("CreateTransformJob", "transform_job_status"),
+    "StopTrainingJob": "training_job_status",
+    "StopHyperParameterTuningJob": "hyper_parameter_tuning_job_status",
+    "StopTransformJob": "transform_job_status",
 }
 
 
@@ -234,19 +246,37 @@ def settle(host: str, action: str, body: bytes, outcomes: Mapping[str, Mapping[s
 def add(host: str, path: str, action: str, body: bytes, headers: Any) -> Any:
     """Return the answer to what moto has none for; None for all else."""
     if action in _STOPPED_BY:
-        creation, attribute = _STOPPED_BY[action]
-        setattr(_find(host, creation, json.loads(body)), attribute, "Stopped")
+        setattr(_find(host, action, json.loads(body)), _STOPPED_BY[action], "Stopped")
         return 200, {}, "{}"
     if action == "UpdateEndpoint":
         asked = json.loads(body)
         endpoint = _find(host, action, asked)
         endpoint.endpoint_config_name = asked["EndpointConfigName"]
         return 200, {}, json.dumps({"EndpointArn": endpoint.arn})
+    if action == "SimulatePrincipalPolicy":
+        return 200, {}, _simulate(parse_qs(body.decode("utf-8")))
     if action == "InvokeEndpointAsync":
         return _queue(headers["X-Amzn-SageMaker-InputLocation"])
     if re.fullmatch("/endpoints/[^/]+/invocations", path) and body.startswith(b"\x93NUMPY"):
         return 200, {"Content-Type": "application/x-npy"}, _scores(body)
     return None
+
+
+def _simulate(asked: Mapping[str, list[str]]) -> str:
+    """Say of each action whether client/iam/user.json allows it."""
+    resource = asked["ResourceArns.member.1"][0]
+    actions = [words[0] for name, words in asked.items() if name.startswith("ActionNames.")]
+    decided = "".join(
+        f"<member><EvalActionName>{action}</EvalActionName><EvalDecision>"
+        f"{'allowed' if is_allowed(action, resource, {}) else 'implicitDeny'}"
+        "</EvalDecision></member>"
+        for action in actions
+    )
+    return (
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+        f"<SimulatePrincipalPolicyResult><EvaluationResults>{decided}</EvaluationResults>"
+        "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    )
 
 
 def _queue(rows: str) -> tuple[int, dict[str, str], str]:
@@ -272,12 +302,14 @@ def _scores(body: bytes) -> bytes:
     return scores.getvalue()
 
 
-def _find(host: str, creation: str, body: Mapping[str, str]) -> Any:
-    """Return moto's own object of what a request names."""
+def _find(host: str, action: str, asked: Mapping[str, Any]) -> Any:
+    """Return moto's own object of what a request to SageMaker names; None if there is none."""
     found = re.search(r"sagemaker\.([\w-]+)\.amazonaws", host)
-    region = found[1] if found else "us-east-1"
-    where, name = _KEPT[creation]
-    return getattr(sagemaker_backends[DEFAULT_ACCOUNT_ID][region], where).get(body[name])
+    noun = re.sub("^(Create|Describe|Update|Delete|Stop|Invoke)|Async$", "", action)
+    if not found or noun not in _KEPT:
+        return None
+    kept = getattr(sagemaker_backends[DEFAULT_ACCOUNT_ID][found[1]], _KEPT[noun])
+    return kept.get(asked.get(f"{noun}Name"))
 
 
 MotoRequestHandler.parse_request = answer  # type: ignore[method-assign]

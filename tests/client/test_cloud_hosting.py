@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.client.aws import ACCOUNT, REGION
+from tests.client.aws import ACCOUNT, NOTHING, REGION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def test_an_endpoint_is_updated_in_place_and_keeps_its_model_if_that_fails(aws: 
     (update,) = aws.asked("UpdateEndpoint")
     served = update["EndpointConfigName"]
     held = {"endpoints": ["simplenet"], "configurations": [served], "models": [served]}
-    assert held | {"running jobs": []} == aws.left()
+    assert NOTHING | held == aws.left()
 
     why = "The primary container did not pass the ping health check."
     aws.settle(
@@ -102,7 +102,7 @@ def test_an_endpoint_is_updated_in_place_and_keeps_its_model_if_that_fails(aws: 
     assert 1 == third.returncode
     assert "is InService with its old model" in third.stderr
     assert why in third.stderr
-    assert held | {"running jobs": []} == aws.left()
+    assert NOTHING | held == aws.left()
 
 
 def test_an_endpoint_that_does_not_come_up_is_deleted(aws: Aws) -> None:
@@ -115,11 +115,62 @@ def test_an_endpoint_that_does_not_come_up_is_deleted(aws: Aws) -> None:
     assert 1 == done.returncode
     assert why in done.stderr
     assert "/aws/sagemaker/Endpoints/simplenet" in done.stderr
-    assert {"endpoints": [], "configurations": [], "models": [], "running jobs": []} == aws.left()
+    assert NOTHING == aws.left()
+
+
+def test_what_stays_creating_is_waited_for_with_a_limit(aws: Aws) -> None:
+    """Both to come up and to be deleted; then it says what is left, and what deletes it."""
+    aws.settle("CreateEndpoint", endpoint_status="Creating")
+    aws.refuse("DeleteEndpoint", "ValidationException", "Cannot update in-progress endpoint")
+
+    done = aws.run(*DEPLOY, *MODEL, "--max-minutes", "0.01")
+
+    assert 1 == done.returncode
+    lines = done.stderr.splitlines()
+    assert "Error: The endpoint simplenet is still Creating after " in lines[-1]
+    assert lines[-2].startswith("The endpoint simplenet is left, and costs: after ")
+    assert lines[-2].endswith("python -m client delete --endpoint simplenet")
+    assert "simplenet: Creating, and can be deleted only when that ends, 0 s" in lines
+    assert ["simplenet"] == aws.left()["endpoints"]
+
+
+def test_a_model_of_several_and_the_kind_of_reply_are_asked_for(aws: Aws, tmp_path: Path) -> None:
+    """In the headers of the request, beside the rows as they are."""
+    assert 0 == aws.run(*DEPLOY, "--multi-model").returncode
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"features": [0.5, 0.25]}\n', "utf-8")
+    wanted = ("--target-model", "job-1/output/model.tar.gz", "--accept", "application/json")
+
+    done = aws.run("predict", *wanted, rows)
+
+    assert 0 == done.returncode, done.stderr
+    (asked,) = (entry for entry in aws.requests() if entry["action"] == "InvokeEndpoint")
+    headers = {name.lower(): value for name, value in asked["headers"].items()}
+    assert "job-1/output/model.tar.gz" == headers["x-amzn-sagemaker-target-model"]
+    assert "application/json" == headers["accept"]
+    assert "application/jsonlines" == headers["content-type"]
+    assert rows.read_text("utf-8") == asked["body"]
+
+
+def test_an_interrupted_wait_for_a_queued_reply_says_where_it_will_be(
+    stored: Aws, tmp_path: Path
+) -> None:
+    """Nothing takes the rows out of the queue."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("0.5,0.25\n", "utf-8")
+    assert 0 == stored.run(*DEPLOY, *MODEL, "--async").returncode
+
+    done = stored.interrupt("GetObject", "predict", "--async", rows)
+
+    last = done.stderr.splitlines()[-1]
+    assert 130 == done.returncode, done.stderr
+    assert last.startswith(f"Interrupted. simplenet goes on; its reply to {HOME}/async/requests/")
+    assert last.endswith(".replies.")
 
 
 def test_an_asynchronous_endpoint_is_asked_through_s3(stored: Aws, tmp_path: Path) -> None:
     """The rows go up, the reply comes down; a refusal has the container's own words."""
+    assert 0 == stored.run(*DEPLOY, *MODEL, "--async").returncode
     rows = tmp_path / "rows.csv"
     rows.write_text("0.5,0.25\n", "utf-8")
     scored = stored.run("predict", "--async", rows)

@@ -35,6 +35,67 @@ def test_upload_copies_each_channel_and_lists_it(uploaded: Aws) -> None:
     assert {"simplenet/data/train/train.csv", "simplenet/data/test/test.csv"} <= keys
 
 
+def test_a_dry_upload_tells_a_script_what_would_be_there(aws: Aws, tmp_path: Path) -> None:
+    """As the upload itself does, and nothing is made."""
+    told = json.loads(aws.run("data", "--output", tmp_path / "data", "--json").stdout)
+    assert {"train", "test", "picture"} == set(told)
+
+    done = aws.run("upload", tmp_path / "data", "--dry-run", "--json")
+
+    assert 0 == done.returncode, done.stderr
+    assert {"data": f"s3://{BUCKET}/simplenet/data", "files": 3} == json.loads(done.stdout)
+    assert [] == aws.client("s3").list_buckets()["Buckets"]
+
+
+def test_each_option_of_train_is_a_field_of_the_request(uploaded: Aws) -> None:
+    """Spot with its limits and checkpoints, several hosts with a part of the files each, tags."""
+    words = ("--spot", "--max-minutes", "5", "--instance-count", "3", "--sharded")
+    more = ("--instance-type", "ml.m5.large", "-p", "epochs=20")
+
+    done = uploaded.run("train", "--role", "SageMakerRole", *words, *more, "--no-wait")
+
+    assert 0 == done.returncode, done.stderr
+    (job,) = uploaded.asked("CreateTrainingJob")
+    name = job["TrainingJobName"]
+    algorithm = job.pop("AlgorithmSpecification")
+    home = f"s3://{BUCKET}/simplenet"
+    assert {
+        "TrainingJobName": name,
+        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/SageMakerRole",
+        "HyperParameters": {"epochs": "20"},
+        "InputDataConfig": [
+            {
+                "ChannelName": channel,
+                "ContentType": "text/csv",
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": f"{home}/data/{channel}",
+                        "S3DataDistributionType": "ShardedByS3Key",
+                    }
+                },
+            }
+            for channel in ("train", "test")
+        ],
+        "OutputDataConfig": {"S3OutputPath": f"{home}/jobs"},
+        "ResourceConfig": {
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 3,
+            "VolumeSizeInGB": 30,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 600},
+        "Environment": {},
+        # What the SDK asks for by itself; no profiler, which costs time.
+        "ProfilerConfig": {"DisableProfiler": True},
+        "DebugHookConfig": {"CollectionConfigurations": [], "S3OutputPath": f"{home}/jobs"},
+        "EnableManagedSpotTraining": True,
+        "CheckpointConfig": {"S3Uri": f"{home}/checkpoints/{name}"},
+        "Tags": [{"Key": "simplenet:project", "Value": "simplenet"}],
+    } == job
+    assert "File" == algorithm["TrainingInputMode"]
+    assert algorithm["TrainingImage"].startswith(f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/")
+
+
 def test_train_asks_for_what_the_notebook_asked_for(uploaded: Aws) -> None:
     """One ml.c4.xlarge, the channels, the metrics that the log has, and tags to find it by."""
     done = uploaded.run("train", "--role", "SageMakerRole", "-p", "epochs=20", "--json")

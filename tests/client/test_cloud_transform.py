@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.client.aws import ACCOUNT, REGION
+import pytest
+
+from tests.client.aws import ACCOUNT, NOTHING, REGION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,12 +17,6 @@ if TYPE_CHECKING:
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
 TRANSFORM = ("transform", "--role", "SageMakerRole", "--json")
 MODEL = ("--model-data", f"s3://{BUCKET}/simplenet/jobs/job-1/output/model.tar.gz")
-NOTHING: dict[str, list[str]] = {
-    "endpoints": [],
-    "configurations": [],
-    "models": [],
-    "running jobs": [],
-}
 
 
 def test_a_name_in_use_is_refused(stored: Aws, moons_with_validation: Path, tmp_path: Path) -> None:
@@ -34,7 +30,7 @@ def test_a_name_in_use_is_refused(stored: Aws, moons_with_validation: Path, tmp_
 
     assert 1 == done.returncode
     assert "There is a model taken already" in done.stderr
-    assert ["taken"] == stored.left()["models"]
+    assert NOTHING | {"models": ["taken"]} == stored.left()  # nor are its rows overwritten
     assert [] == stored.asked("CreateTransformJob")
 
 
@@ -70,8 +66,7 @@ def test_a_file_is_scored_by_line_and_joined(
         "Tags": [{"Key": "simplenet:project", "Value": "simplenet"}],
     } == job
     key = f"simplenet/batch/{job['TransformJobName']}/input/test.csv"
-    assert stored.client("s3").head_object(Bucket=BUCKET, Key=key)["ContentLength"] > 0
-    assert NOTHING == stored.left()
+    assert NOTHING | {"objects": [key]} == stored.left()
 
 
 def test_scores_are_downloaded_as_one_line_a_row(stored: Aws, tmp_path: Path) -> None:
@@ -108,14 +103,21 @@ def test_a_failed_job_says_why_and_leaves_no_model(stored: Aws, tmp_path: Path) 
     assert NOTHING == stored.left()
 
 
-def test_an_interrupted_job_is_stopped(stored: Aws, tmp_path: Path) -> None:
-    """And its model deleted."""
+@pytest.mark.parametrize("moment", ["PutObject", "CreateModel", "CreateTransformJob", ""])
+def test_an_interrupted_job_is_stopped(stored: Aws, tmp_path: Path, moment: str) -> None:
+    """While its rows go up, its model and it are made, and it is waited for; model and rows go."""
     stored.settle("CreateTransformJob", transform_job_status="InProgress")
     rows = tmp_path / "rows.csv"
     rows.write_text("0.5,0.25\n", "utf-8")
+    words = (*TRANSFORM, *MODEL, rows)
 
-    done = stored.interrupt("DescribeTransformJob", *TRANSFORM, *MODEL, rows)
+    done = (
+        stored.interrupt(moment, *words)
+        if moment
+        else stored.interrupt_at([": InProgress"], *words)
+    )
 
     assert 130 == done.returncode, done.stderr
-    assert 1 == len(stored.asked("StopTransformJob"))
+    assert "Traceback" not in done.stderr
+    assert len(stored.asked("CreateTransformJob")) == len(stored.asked("StopTransformJob"))
     assert NOTHING == stored.left()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
+import click
 import pytest
 
+from client.__main__ import cli
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -70,7 +74,8 @@ def test_all_is_well_where_it_is(aws: Aws, tmp_path: Path) -> None:
 
     assert 0 == done.returncode, done.stdout
     assert {"ok"} == {line.split()[0] for line in done.stdout.splitlines()}
-    for name in ("builder:", "sdk:", "region:", "credentials:", "role:", "registry:", "bucket:"):
+    machine, account = ("builder:", "disk:", "sdk:"), ("region:", "credentials:", "role:")
+    for name in (*machine, *account, "registry:", "push:", "bucket:", "sagemaker:"):
         assert name in done.stdout
     assert not aws.client("s3").list_buckets()["Buckets"]
 
@@ -241,6 +246,100 @@ def test_a_missing_permission_is_named(aws: Aws) -> None:
     assert "client/iam/user.json" in found["registry"]["cure"]
     assert "warning" == found["role"]["status"]
     assert "simplenet.toml" in found["role"]["cure"]
+
+
+def test_it_asks_whether_an_image_could_be_pushed(aws: Aws) -> None:
+    """AWS is asked, of the image's own repository; client/iam/user.json covers the default name."""
+    _, allowed = examine(aws.environment)
+    _, other = examine(aws.environment, "--image", "my-sagemaker-image")
+    _, foreign = examine(aws.environment, "--image", "1.dkr.ecr.eu-west-1.amazonaws.com/x")
+
+    assert "ok" == allowed["push"]["status"]
+    assert "./build_and_push.sh simplenet-sagemaker" in allowed["push"]["found"]
+    assert "warning" == other["push"]["status"]
+    for action in ("CreateRepository", "InitiateLayerUpload", "UploadLayerPart", "PutImage"):
+        assert f"ecr:{action}" in other["push"]["found"]
+    assert "client/iam/user.json" in other["push"]["cure"]
+    assert "not asked" in foreign["push"]["found"]
+
+
+def test_rights_of_a_role_are_those_of_the_role_and_not_of_its_session(aws: Aws) -> None:
+    """So they are asked for under its own ARN, which has a path."""
+    iam = aws.client("iam")
+    trust = iam.get_role(RoleName="SageMakerRole")["Role"]["AssumeRolePolicyDocument"]
+    role = iam.create_role(
+        RoleName="Me", Path="/team/", AssumeRolePolicyDocument=json.dumps(trust)
+    )["Role"]
+    taken = aws.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="me")["Credentials"]
+    keys = {
+        "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": taken["SessionToken"],
+    }
+
+    _, found = examine({**aws.environment, **keys})
+
+    assert "assumed-role/Me/me" in found["credentials"]["found"]
+    assert f"{role['Arn']}, which SageMaker may assume" == found["role"]["found"]
+    assert "ok" == found["push"]["status"]
+    (asked,) = (one for one in aws.requests() if one["action"] == "SimulatePrincipalPolicy")
+    assert role["Arn"] == parse_qs(asked["body"])["PolicySourceArn"][0]
+
+
+def test_without_the_right_to_ask_for_rights_it_says_that_it_has_not_asked(aws: Aws) -> None:
+    """That is no failure: who pushes hears of what is missing then."""
+    said = "User: me is not authorized to perform: iam:SimulatePrincipalPolicy on resource: me"
+    aws.refuse("SimulatePrincipalPolicy", "AccessDenied", said)
+    _, found = examine(aws.environment)
+
+    assert "warning" == found["push"]["status"]
+    assert "not asked: you have no permission to simulate" == found["push"]["found"]
+    assert "iam:SimulatePrincipalPolicy" in found["push"]["cure"]
+
+
+def test_a_bucket_that_jobs_cannot_use_is_told_before_they_are_asked_for(aws: Aws) -> None:
+    """One of another region, and one of somebody else; one's own is well."""
+    for name, region in (("sagemaker-here", "eu-west-1"), ("sagemaker-there", "eu-central-1")):
+        place = {"LocationConstraint": region}
+        aws.client("s3", region=region).create_bucket(Bucket=name, CreateBucketConfiguration=place)
+
+    _, here = examine(aws.environment, "--bucket", "sagemaker-here")
+    code, there = examine(aws.environment, "--bucket", "sagemaker-there")
+    aws.refuse("ListBucket", "AccessDenied", "Access Denied")
+    _, foreign = examine(aws.environment, "--bucket", "sagemaker-here")
+
+    assert ("ok", "sagemaker-here") == (here["bucket"]["status"], here["bucket"]["found"])
+    assert (1, "failed") == (code, there["bucket"]["status"])
+    assert "sagemaker-there is in eu-central-1, the jobs in eu-west-1" == there["bucket"]["found"]
+    assert "give --region eu-central-1" in there["bucket"]["cure"]
+    assert ("failed", "sagemaker-here may not be read") == (
+        foreign["bucket"]["status"],
+        foreign["bucket"]["found"],
+    )
+
+
+def test_a_full_disk_is_told_before_a_build(aws: Aws, tmp_path: Path) -> None:
+    """That which Docker keeps its images on: here one on which nothing is free."""
+    full = (*LINUX[:3], "/proc")
+    path = docker(tmp_path, full, buildx=True, image=True)
+    code, found = examine({**aws.environment, "PATH": path})
+
+    assert (1, "failed") == (code, found["disk"]["status"])
+    assert "0.0 GB free at /proc; a build needs 3" == found["disk"]["found"]
+    assert "docker image prune" in found["disk"]["cure"]
+
+
+@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
+def test_the_help_of_every_command_has_an_example(name: str) -> None:
+    """One of the command itself, in a line of its own."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command
+
+    assert re.search(
+        rf"^ +(echo .* \| )?python -m client {name}\b",
+        command.get_help(click.Context(command)),
+        re.MULTILINE,
+    )
 
 
 def test_the_examples_of_a_command_keep_their_lines() -> None:

@@ -64,6 +64,73 @@ def test_a_policy_is_minimal(name: str) -> None:
     assert 6144 >= len(json.dumps(POLICIES[name], separators=(",", ":")))
 
 
+def test_what_is_changed_must_have_the_projects_tag() -> None:
+    """Each action that stops, updates, deletes or asks something of SageMaker's, and no other.
+
+    The fake AWS looks at the tags that things have: so what the commands do to them in the other
+    tests, they do only to what is tagged.
+    """
+    conditions = {
+        action: statement.get("Condition")
+        for statement in POLICIES["user"]["Statement"]
+        for action in statement["Action"]
+        if action.startswith("sagemaker:")
+    }
+    tags = {"Delete|Invoke|Stop|Update": "ResourceTag", "AddTags|Create": "RequestTag"}
+
+    for action, condition in conditions.items():
+        tag = [tag for verbs, tag in tags.items() if re.match(f"sagemaker:({verbs})", action)]
+        wanted = {"Null": {f"aws:{tag[0]}/simplenet:project": "false"}} if tag else None
+        assert wanted == condition, action
+
+
+@pytest.fixture
+def untagged(aws: Aws) -> Aws:
+    """An account with a model, an endpoint and jobs that have no tag."""
+    sagemaker, role = aws.client("sagemaker"), f"arn:aws:iam::{ACCOUNT}:role/SageMakerRole"
+    sagemaker.create_model(ModelName="x", ExecutionRoleArn=role)
+    variant = {
+        "VariantName": "x",
+        "ModelName": "x",
+        "InstanceType": "ml.t2.medium",
+        "InitialInstanceCount": 1,
+    }
+    sagemaker.create_endpoint_config(EndpointConfigName="x", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="x", EndpointConfigName="x")
+    sagemaker.create_transform_job(
+        TransformJobName="x",
+        ModelName="x",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://x"}}
+        },
+        TransformOutput={"S3OutputPath": "s3://x/out"},
+        TransformResources={"InstanceType": "ml.c4.xlarge", "InstanceCount": 1},
+    )
+    return aws
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "words"),
+    [
+        ("sagemaker", "delete_model", {"ModelName": "x"}),
+        ("sagemaker", "delete_endpoint_config", {"EndpointConfigName": "x"}),
+        ("sagemaker", "delete_endpoint", {"EndpointName": "x"}),
+        ("sagemaker", "update_endpoint", {"EndpointName": "x", "EndpointConfigName": "x"}),
+        ("sagemaker", "stop_transform_job", {"TransformJobName": "x"}),
+        ("sagemaker", "stop_training_job", {"TrainingJobName": "that-is-not-there"}),
+        ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "x", "Body": b"1"}),
+    ],
+)
+def test_what_has_no_tag_is_left_alone(
+    untagged: Aws, service: str, operation: str, words: dict[str, Any]
+) -> None:
+    """Whoever works for one project can harm nothing else; nor what is not there."""
+    with pytest.raises(ClientError) as refused:
+        getattr(untagged.client(service, key="testing"), operation)(**words)
+
+    assert "AccessDenied" in refused.value.response["Error"]["Code"]
+
+
 def test_aws_takes_the_policies(aws: Aws) -> None:
     """As docs/iam.md has them created."""
     iam = aws.client("iam")

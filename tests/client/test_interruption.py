@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.client.aws import NOTHING
 from tests.engine import wait_until
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 
 ROLE = ("--role", "SageMakerRole")
 MODEL = ("--model-data", "s3://sagemaker-x/simplenet/model.tar.gz")
-NOTHING: dict[str, list[str]] = {
-    "endpoints": [],
-    "configurations": [],
-    "models": [],
-    "running jobs": [],
-}
 
 #: What does not come to its end by itself.
 RUNNING = {
@@ -61,6 +56,10 @@ def test_an_interrupted_tune_stops_all_its_jobs(stored: Aws, action: str) -> Non
     assert 1 == len(stored.asked("StopHyperParameterTuningJob"))
 
 
+#: With which words SageMaker refuses to delete an endpoint that it is busy with.
+BUSY = ("DeleteEndpoint", "ValidationException", "Cannot update in-progress endpoint")
+
+
 @pytest.mark.parametrize("action", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"])
 def test_an_interrupted_deploy_deletes_what_it_made(aws: Aws, action: str) -> None:
     """While each of its three things is being made; a closed terminal is like Ctrl-C."""
@@ -73,19 +72,133 @@ def test_an_interrupted_deploy_deletes_what_it_made(aws: Aws, action: str) -> No
     assert NOTHING == aws.left()
 
 
+def test_a_second_interrupt_ends_the_wait_and_names_what_is_left(aws: Aws) -> None:
+    """With the command that deletes it later; nothing is said to have been stopped."""
+    aws.settle("CreateEndpoint", **RUNNING["CreateEndpoint"])
+    aws.refuse(*BUSY)
+    deploy = ("deploy", *ROLE, *MODEL)
+
+    done = aws.interrupt_at(["simplenet: Creating", "can be deleted only when that ends"], *deploy)
+
+    last = done.stderr.splitlines()[-1]
+    assert 130 == done.returncode, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "has been stopped" not in done.stderr
+    assert last.startswith("Interrupted. The endpoint simplenet is left, and costs: ")
+    assert "it is still Creating" in last
+    assert last.endswith("python -m client delete --endpoint simplenet")
+    assert ["simplenet"] == aws.left()["endpoints"]
+
+    aws.refuse("Nothing", "", "")
+    assert 0 == aws.run(*last.partition("python -m client ")[2].split()).returncode
+    assert NOTHING == aws.left()
+
+
+def test_a_second_interrupt_of_a_run_names_its_endpoint(aws: Aws, tmp_path: Path) -> None:
+    """And ends the run then, which does not begin to wait once more."""
+    aws.settle("CreateEndpoint", **RUNNING["CreateEndpoint"])
+    aws.refuse(*BUSY)
+    run = ("run", *ROLE, "--output", tmp_path / "run")
+
+    done = aws.interrupt_at([": Creating", "can be deleted only when that ends"], *run)
+
+    (left,) = aws.left()["endpoints"]
+    last = done.stderr.splitlines()[-1]
+    assert 130 == done.returncode, done.stderr
+    assert last.startswith(f"Interrupted. The endpoint {left} is left, and costs: ")
+    assert last.endswith(f"python -m client delete --endpoint {left}")
+
+
 @pytest.mark.parametrize(
-    "action",
+    ("status", "has_new", "said", "kept"),
     [
-        "PutObject",
-        "CreateTrainingJob",
-        "DescribeLogStreams",
-        "CreateModel",
-        "CreateEndpoint",
-        "InvokeEndpoint",
+        ("InService", False, "serves on, with its old model, and costs", 1),
+        ("InService", True, "serves on, with its new model, and costs", 2),
+        ("Updating", False, "is Updating, which nobody can stop", 2),
+    ],
+    ids=["rolled back", "done", "under way"],
+)
+def test_an_interrupted_update_says_what_serves_on(
+    aws: Aws,
+    status: str,
+    has_new: bool,  # noqa: FBT001  # a column of the table
+    said: str,
+    kept: int,
+) -> None:
+    """The endpoint was there before, and so it stays, with whatever it may need."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
+    (old,) = aws.left()["configurations"]
+    has = {} if has_new else {"endpoint_config_name": old}
+    aws.settle("UpdateEndpoint", endpoint_status=status, **has)
+
+    done = aws.interrupt("UpdateEndpoint", "deploy", *ROLE, *MODEL)
+
+    last = done.stderr.splitlines()[-1]
+    assert 130 == done.returncode, done.stderr
+    assert last.startswith("Interrupted. The endpoint simplenet ")
+    assert said in last
+    assert "delete --endpoint simplenet deletes it" in last
+    left = aws.left()
+    assert ["simplenet"] == left["endpoints"]
+    assert kept == len(left["configurations"]) == len(left["models"])
+    serving = aws.client("sagemaker").describe_endpoint(EndpointName="simplenet")
+    assert (old != serving["EndpointConfigName"]) == has_new
+    assert serving["EndpointConfigName"] in left["configurations"]
+
+
+def test_an_update_that_aws_refuses_says_what_serves_on(aws: Aws) -> None:
+    """Beside the reason, and what was made for it is deleted again."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
+    before = aws.left()
+    aws.refuse("UpdateEndpoint", "ResourceLimitExceeded", "The limit is 1 Instances")
+
+    done = aws.run("deploy", *ROLE, *MODEL, AWS_MAX_ATTEMPTS="1")
+
+    assert 1 == done.returncode
+    first, last = done.stderr.splitlines()[-2:]
+    assert first.startswith("The endpoint simplenet serves on, with its old model, and costs.")
+    assert last.startswith("Error: AWS refuses UpdateEndpoint")
+    assert before == aws.left()
+
+
+def test_an_interrupt_after_which_aws_stops_nothing_is_not_said_to_have_stopped(
+    stored: Aws,
+) -> None:
+    """The job's name, why it may run on, and where that is seen."""
+    stored.settle("CreateTrainingJob", **RUNNING["CreateTrainingJob"])
+    stored.refuse("StopTrainingJob", "AccessDeniedException", "Not you")
+
+    done = stored.interrupt("DescribeLogStreams", "train", *ROLE)
+
+    (job,) = stored.asked("CreateTrainingJob")
+    last = done.stderr.splitlines()[-1]
+    assert 130 == done.returncode, done.stderr
+    assert last.startswith(f"Interrupted. The job {job['TrainingJobName']} may be left, and cost: ")
+    assert "AWS denies StopTrainingJob: Not you" in last
+    assert "has been stopped" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("action", "kept"),
+    [
+        ("PutObject", False),
+        ("CreateTrainingJob", False),
+        ("DescribeLogStreams", False),
+        ("CreateModel", True),
+        ("CreateEndpoint", True),
+        ("InvokeEndpoint", True),
     ],
 )
-def test_an_interrupted_run_leaves_nothing(aws: Aws, tmp_path: Path, action: str) -> None:
-    """At every step of the story, and to a polite kill as well."""
+def test_an_interrupted_run_leaves_nothing(
+    aws: Aws,
+    tmp_path: Path,
+    action: str,
+    kept: bool,  # noqa: FBT001  # a column of the table
+) -> None:
+    """At every step of the story, and to a polite kill as well.
+
+    Once there is a model in S3, so is the data that it comes from.
+    """
     if action == "CreateTrainingJob":
         aws.settle(action, **RUNNING[action])
 
@@ -93,7 +206,10 @@ def test_an_interrupted_run_leaves_nothing(aws: Aws, tmp_path: Path, action: str
 
     assert 130 == done.returncode, done.stderr
     assert "Traceback" not in done.stderr
-    assert NOTHING == aws.left()
+    left = aws.left()
+    assert kept == bool(left["objects"])
+    assert all(key.startswith("simplenet/runs/") for key in left["objects"])
+    assert NOTHING == left | {"objects": []}
 
 
 def fail_at_the_end(aws: Aws, output: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -111,7 +227,7 @@ def test_a_story_that_ends_badly_keeps_no_endpoint(aws: Aws, tmp_path: Path) -> 
 
     assert 1 == done.returncode
     assert "model_card.md" in done.stderr.splitlines()[-1]
-    assert NOTHING == aws.left()
+    assert NOTHING == aws.left() | {"objects": []}
 
 
 def test_what_a_failed_clean_up_leaves_is_named(aws: Aws, tmp_path: Path) -> None:
@@ -143,12 +259,13 @@ def test_a_clean_up_is_not_interrupted(aws: Aws, tmp_path: Path) -> None:
     done = aws.interrupt("DeleteEndpoint", "run", *ROLE, "--output", tmp_path / "run")
 
     assert "Traceback" not in done.stderr
-    assert NOTHING == aws.left()
+    assert NOTHING == aws.left() | {"objects": []}
 
 
 def test_the_whole_story_leaves_no_endpoint(aws: Aws, tmp_path: Path) -> None:
     """Data, upload, training, endpoint, evaluation; and nothing is left that costs."""
-    done = aws.run("run", *ROLE, "-p", "epochs=9", "--json", "--output", tmp_path / "run")
+    words = ("-p", "epochs=9", "--instance-count", "2", "--json", "--output", tmp_path / "run")
+    done = aws.run("run", *ROLE, *words)
 
     assert 0 == done.returncode, done.stderr
     found = json.loads(done.stdout)
@@ -156,10 +273,11 @@ def test_the_whole_story_leaves_no_endpoint(aws: Aws, tmp_path: Path) -> None:
     (job,) = aws.asked("CreateTrainingJob")
     assert found["job"] == job["TrainingJobName"]
     assert {"epochs": "9"} == job["HyperParameters"]
+    assert 2 == job["ResourceConfig"]["InstanceCount"]
     (model,) = aws.asked("CreateModel")
     assert found["model"] == model["PrimaryContainer"]["ModelDataUrl"]
     assert "endpoint" not in found
-    assert NOTHING == aws.left()
+    assert NOTHING == aws.left() | {"objects": []}
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"data.png", "boundary.png", "model_card.md", "model_card.json"} <= left
     card = (tmp_path / "run" / "model_card.md").read_text("utf-8")
@@ -177,4 +295,4 @@ def test_the_endpoint_is_kept_on_request(aws: Aws, tmp_path: Path) -> None:
     done = aws.run("delete", "--endpoint", name)
 
     assert 0 == done.returncode, done.stderr
-    assert NOTHING == aws.left()
+    assert NOTHING == aws.left() | {"objects": []}

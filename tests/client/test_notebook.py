@@ -21,6 +21,7 @@ from PIL import Image
 from client.notebook import CommandError, Notebook
 from client.runtime import VirtualEnvironment
 from tests.client import sagemaker_runtime
+from tests.client.aws import NOTHING
 from tests.conftest import PROJECT
 from tests.engine import docker, unique_name
 
@@ -184,7 +185,7 @@ def test_one_variable_switches_it_to_aws(aws: Aws, told: Told, project: Path) ->
     assert endpoint["EndpointName"] in {
         asked["EndpointName"] for asked in aws.asked("DeleteEndpoint")
     }
-    assert {"endpoints": [], "configurations": [], "models": [], "running jobs": []} == aws.left()
+    assert NOTHING == aws.left()
 
 
 def test_a_failed_command_is_an_error_of_its_cell(

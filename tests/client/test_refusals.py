@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.client.test_interruption import MODEL, NOTHING, ROLE
+from tests.client.aws import NOTHING
+from tests.client.test_interruption import MODEL, ROLE
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 TRAIN = ("train", *ROLE)
 DEPLOY = ("deploy", *ROLE, *MODEL)
+TRANSFORM = ("transform", *ROLE, *MODEL, "local_test/payload.csv")
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
@@ -66,6 +68,27 @@ def test_what_never_reaches_aws(aws: Aws, environment: dict[str, str], words: li
             ["is 0 Instances; ask for more at Service Quotas", "another --instance-type"],
         ),
         (
+            DEPLOY,
+            "CreateEndpoint",
+            "ResourceLimitExceeded",
+            "The account-level service limit 'ml.t2.medium for endpoint usage' is 0 Instances",
+            ["is 0 Instances; ask for more at Service Quotas", "another --instance-type"],
+        ),
+        (
+            ("tune", *ROLE),
+            "CreateHyperParameterTuningJob",
+            "ResourceLimitExceeded",
+            "The account-level service limit 'ml.c4.xlarge for training job usage' is 1 Instances",
+            ["is 1 Instances; ask for more at Service Quotas", "another --instance-type"],
+        ),
+        (
+            TRANSFORM,
+            "CreateTransformJob",
+            "ResourceLimitExceeded",
+            "The account-level service limit 'ml.c4.xlarge for transform job usage' is 0 Instances",
+            ["is 0 Instances; ask for more at Service Quotas", "another --instance-type"],
+        ),
+        (
             TRAIN,
             "CreateTrainingJob",
             "ThrottlingException",
@@ -101,7 +124,11 @@ def test_what_never_reaches_aws(aws: Aws, environment: dict[str, str], words: li
             ["the bucket is another account's", "name one of yours with --bucket"],
         ),
     ],
-    ids=["expired", "quota", "throttled", "denied", "name in use", "trust", "bucket"],
+    ids=[
+        "expired",
+        *("quota to train", "quota to deploy", "quota to tune", "quota to transform"),
+        *("throttled", "denied", "name in use", "trust", "bucket"),
+    ],
 )
 def test_what_aws_refuses(
     stored: Aws,
@@ -186,4 +213,4 @@ def test_an_endpoint_that_never_comes_up(aws: Aws, tmp_path: Path) -> None:
     log = "Its log is in CloudWatch, group /aws/sagemaker/Endpoints/simplenet"
     assert_refused(done, "is Failed", reason, log)
     assert_refused(told, "is Failed", reason, log)
-    assert NOTHING == aws.left()
+    assert NOTHING == aws.left() | {"objects": []}

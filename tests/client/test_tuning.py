@@ -55,22 +55,44 @@ def test_a_range_that_is_none_gets_a_sentence(
     assert sentence in str(refused.value)
 
 
-def test_tune_asks_for_a_search_and_shows_the_best_job(stored: Aws) -> None:
-    """Ranges, objective, limits, spot and tags; in the end what `train` and `deploy` can take."""
+def settle_best(stored: Aws, **attributes: str) -> str:
+    """Let a search end with a best job, and have these of moto's attributes; return its name."""
     assert 0 == stored.run("train", *ROLE, "--no-wait").returncode
     (job,) = stored.asked("CreateTrainingJob")
+    name: str = job["TrainingJobName"]
     metric = {"MetricName": "validation_accuracy", "Value": 0.95, "Type": "Maximize"}
     stored.settle(
         "CreateHyperParameterTuningJob",
         best_training_job={
-            "TrainingJobName": job["TrainingJobName"],
+            "TrainingJobName": name,
             "TrainingJobArn": "arn:aws:sagemaker:eu-west-1:123456789012:training-job/x",
             "TrainingJobStatus": "Completed",
             "CreationTime": 0,
             "TunedHyperParameters": {"lr": "0.31", "hidden_dim": "24"},
             "FinalHyperParameterTuningJobObjectiveMetric": metric,
         },
+        **attributes,
     )
+    return name
+
+
+def test_a_search_that_fails_shows_its_best_job_and_fails(stored: Aws) -> None:
+    """It is the best of fewer jobs than were asked for, which a script must not miss."""
+    why = "Too many of its training jobs failed"
+    best = settle_best(stored, hyper_parameter_tuning_job_status="Failed", failure_reason=why)
+
+    done = stored.run("tune", *ROLE, "--json")
+
+    assert 1 == done.returncode
+    found = json.loads(done.stdout)
+    assert (best, "Failed") == (found["best job"], found["status"])
+    last = done.stderr.splitlines()[-1]
+    assert f"Error: The tuning job {found['tuning job']} is Failed: {why}." in last
+
+
+def test_tune_asks_for_a_search_and_shows_the_best_job(stored: Aws) -> None:
+    """Ranges, objective, limits, spot and tags; in the end what `train` and `deploy` can take."""
+    best = settle_best(stored)
     search = ("--search", "lr=0.05:0.5", "--search", "hidden_dim=8:64", "-p", "epochs=40")
     options = ("--objective", "validation_accuracy", "--max-jobs", "9", "--parallel", "3", "--spot")
 
@@ -100,7 +122,7 @@ def test_tune_asks_for_a_search_and_shows_the_best_job(stored: Aws) -> None:
     assert {"train", "validation", "test"} == channels
     assert 0.95 == found["validation_accuracy"]
     assert "-p hidden_dim=24 -p lr=0.31" == found["hyperparameters"]
-    assert found["model"].endswith(f"{job['TrainingJobName']}/output/model.tar.gz")
+    assert found["model"].endswith(f"{best}/output/model.tar.gz")
     assert "python -m client train -p hidden_dim=24 -p lr=0.31" in done.stderr
 
 

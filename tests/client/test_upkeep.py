@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.client.aws import ACCOUNT, REGION
-from tests.client.test_interruption import MODEL, NOTHING, ROLE, RUNNING
+from tests.client.aws import ACCOUNT, NOTHING, REGION
+from tests.client.test_interruption import BUSY, MODEL, ROLE, RUNNING
 
 if TYPE_CHECKING:
     from tests.client.aws import Aws
@@ -76,7 +76,7 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     assert 0 == done.returncode, done.stderr
     assert json.loads(planned.stdout)["done"] == json.loads(done.stdout)["done"]
     assert {"done": [], "left": []} == json.loads(again.stdout)
-    assert NOTHING == stored.left()
+    assert NOTHING | {"objects": ["simplenet-two/data/train.csv"]} == stored.left()
     keys = [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
     assert ["simplenet-two/data/train.csv"] == keys
     groups = [found["logGroupName"] for found in logs.describe_log_groups()["logGroups"]]
@@ -84,6 +84,67 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     streams = logs.describe_log_streams(logGroupName=groups[1])["logStreams"]
     assert ["of-another-job/algo-1"] == [stream["logStreamName"] for stream in streams]
     assert [] == stored.client("ecr").describe_repositories()["repositories"]
+
+
+def test_an_endpoint_that_is_being_created_is_deleted_when_it_is_there(aws: Aws) -> None:
+    """It is waited for, and says so; with a limit, after which it is named as left."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
+    aws.settle("DescribeEndpoint", endpoint_status="Creating")
+    aws.refuse(*BUSY)
+
+    given_up = aws.run("delete", "--endpoint", "simplenet", "--max-minutes", "0.01")
+    left = aws.left()["endpoints"]
+    aws.refuse(*BUSY, times=1)
+    done = aws.run("delete", "--endpoint", "simplenet")
+
+    assert 1 == given_up.returncode
+    assert "still Creating" in given_up.stderr.split("what is still there:")[1]
+    assert ["simplenet"] == left
+    assert 0 == done.returncode, done.stderr
+    assert "simplenet: Creating, and can be deleted only when that ends" in done.stderr
+    assert NOTHING == aws.left()
+
+
+def test_an_interrupted_deletion_names_what_it_has_not_come_to(aws: Aws) -> None:
+    """It can be typed again."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
+    aws.settle("DescribeEndpoint", endpoint_status="Updating")
+    aws.refuse(*BUSY)
+
+    done = aws.interrupt_at(["can be deleted only when that ends"], "delete")
+
+    last = done.stderr.splitlines()[-1]
+    assert 130 == done.returncode, done.stderr
+    assert last.startswith("Interrupted. Not done, so type it again: delete endpoint simplenet; ")
+    assert "delete endpoint configuration simplenet" in last
+    assert "delete model simplenet" in last
+
+
+def test_older_versions_go_too_where_the_bucket_keeps_them(stored: Aws) -> None:
+    """They would cost on, out of sight; without the right to list them, that is said."""
+    s3 = stored.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    key = "simplenet/data/train/train.csv"
+    for body in (b"1", b"22"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    s3.put_object(Bucket=BUCKET, Key="simplenet-two/a", Body=b"1")
+    delete = ("delete", "--data", "--yes", "--json")
+
+    stored.refuse("ListBucketVersions", "AccessDenied", "Access Denied")
+    (partly,) = json.loads(stored.run(*delete).stdout)["done"]
+    stored.refuse("DeleteObjectVersion", "AccessDenied", "Access Denied")
+    refused = stored.run(*delete)
+    stored.refuse("Nothing", "", "")
+    (wholly,) = json.loads(stored.run(*delete).stdout)["done"]
+
+    assert "older versions stay, and cost, if the bucket keeps them" in partly
+    assert 1 == refused.returncode
+    assert "AccessDenied" in refused.stderr or "Access Denied" in refused.stderr
+    assert " and 8 older versions, " in wholly
+    left = s3.list_object_versions(Bucket=BUCKET)
+    assert ["simplenet-two/a"] == [found["Key"] for found in left["Versions"]]
+    assert "DeleteMarkers" not in left
 
 
 def test_an_image_is_its_repository_whatever_names_it(stored: Aws) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import botocore.session
 import pytest
 
+from tests.conftest import PROJECT
 from tests.push.project import ACCOUNT, DOCKER, NAME, Project, only
 
 if TYPE_CHECKING:
@@ -86,23 +90,46 @@ def test_an_engine_that_does_not_answer_is_named(local: Project) -> None:
     assert "\nStart Docker Desktop or the docker service" in done.last
 
 
-@needs_engine
-@pytest.mark.parametrize(
-    ("region", "host"),
-    [
-        ("eu-central-1", "eu-central-1.amazonaws.com"),
-        ("us-gov-west-1", "us-gov-west-1.amazonaws.com"),
-        ("cn-north-1", "cn-north-1.amazonaws.com.cn"),
-        ("eusc-de-east-1", "eusc-de-east-1.amazonaws.eu"),
-    ],
-)
-def test_the_registry_is_the_accounts_in_the_region(
-    caller: Project, region: str, host: str
-) -> None:
-    """In each partition (I1, I12)."""
-    done = caller.run("--dry-run", "--region", region, "--tag", "v1")
+def partitions() -> list[tuple[str, str]]:
+    """Return a region of each partition that AWS' own library knows, and the domain there."""
+    known = botocore.session.get_session().get_data("partitions")["partitions"]
+    return [
+        (
+            next(name for name in sorted(each["regions"]) if "global" not in name),
+            each["outputs"]["dnsSuffix"],
+        )
+        for each in known
+    ]
 
-    assert (0, f"{ACCOUNT}.dkr.ecr.{host}/{NAME}:v1\n") == (done.code, done.stdout), done.stderr
+
+def test_the_partitions_are_those_there_are() -> None:
+    """At least the usual one, China, GovCloud and the European Sovereign Cloud."""
+    domains = {region.split("-")[0]: domain for region, domain in partitions()}
+
+    assert "amazonaws.com.cn" == domains["cn"]
+    assert "amazonaws.eu" == domains["eusc"]
+    assert "us-gov-east-1" in dict(partitions())
+
+
+@needs_engine
+@pytest.mark.parametrize(("region", "domain"), partitions())
+def test_the_registry_is_the_accounts_in_the_region(
+    caller: Project, region: str, domain: str
+) -> None:
+    """In each partition (I1, I12), and the client looks for the image in the same one."""
+    registry = f"{ACCOUNT}.dkr.ecr.{region}.{domain}"
+    done = caller.run("--dry-run", "--region", region, "--tag", "v1")
+    train = subprocess.run(
+        [sys.executable, "-m", "client", "train", "--region", region],
+        env={**caller.environment, "PYTHONPATH": str(PROJECT)},
+        cwd=caller.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, f"{registry}/{NAME}:v1\n") == (done.code, done.stdout), done.stderr
+    assert f"There is no image {NAME}:latest in {registry}; push it first" in train.stderr
 
 
 @needs_engine
