@@ -14,6 +14,7 @@ from conformance import layers
 from conformance.archive import pack, unpacked_by_root
 from conformance.description import Description
 from conformance.engine import mount
+from conformance.entry_point import EntryPoint, entry_point
 from conformance.finding import BlockedError
 from conformance.job import Job, Request
 from conformance.server import Payload, Server
@@ -92,6 +93,8 @@ class Limits:
     memory_bytes: int = 640 * 2**20  #: of a multi-model endpoint's container that is to be full
 
 
+    refusal: float = 600  #: until a job has ended that cannot do what it is asked
+    word: float = 20  #: until an entry point has ended that does not know its argument
 @dataclass(frozen=True)
 class Given:
     """What the user of the run says of the image."""
@@ -129,12 +132,24 @@ class Run:
     @shared
     def trains(self) -> bool:
         """Whether the image can be a training job's: it has a program for it."""
-        return bool(self.image.entry_point or self.image.program("train"))
+        return self._does("train")
 
     @shared
     def serves(self) -> bool:
         """Whether the image can be an endpoint's."""
-        return bool(self.image.entry_point or self.image.program("serve"))
+        return self._does("serve")
+
+    def _does(self, word: str) -> bool:
+        if not self.image.entry_point:
+            return self.image.program(word) is not None
+        # An entry point that takes all words alike may well look at none.
+        known = self.entry_point.knows
+        return word in known or not known
+
+    @shared
+    def entry_point(self) -> EntryPoint:
+        """What the image's entry point does with `train`, `serve` and another word."""
+        return entry_point(self.engine, self.given.image, self.given.limits.word)
 
     # --- training ----------------------------------------------------------------------------
 

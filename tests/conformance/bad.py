@@ -24,6 +24,13 @@ SAVED = "    save(means, MODEL)\n"
 #: Where it has read a job's hyperparameters, and its hosts.
 GIVEN = "file.read_text()) if file.exists() else {}\n"
 HOSTS = '    hosts = json.loads((INPUT / "config" / "resourceconfig.json").read_text())\n'
+#: What gives an image an entry point that knows no other argument than `train`.
+ONLY_TRAIN = r"""
+RUN printf '#!/bin/sh\n[ $1 = train ] && exec train\necho no $1\nexit 2\n' >/main && chmod 755 /main
+ENTRYPOINT ["/main"]"""
+#: Whether a job has no channel, and what takes a text for a number.
+NO_CHANNEL = "not any((INPUT / 'data').iterdir())"
+LENIENT = "float(cell if cell.isdecimal() else 0)"
 #: Where serve.py has read the body of an invocation.
 BODY = "        body = self.body()\n"
 #: Where it answers /ping, and what waits with the answer while threads are in some functions.
@@ -71,6 +78,21 @@ BAD = [
         "serve cannot be executed",
         dockerfile="RUN chmod 644 /opt/program/serve",
     ),
+    Bad(
+        "image.programs",
+        "train cannot be executed",
+        dockerfile="RUN cd /opt/program && mv train it && chmod 644 it && ln -s it train",
+    ),
+    Bad(
+        "image.programs",
+        "exits with 2, whether its argument is",
+        dockerfile='ENTRYPOINT ["/usr/local/bin/python"]',
+    ),
+    Bad(
+        "image.programs",
+        "exits with 127, whether its argument is",
+        dockerfile='ENV PATH=/usr/local/bin:/usr/bin:/bin\nENTRYPOINT ["/usr/bin/env"]',
+    ),
     Bad("image.size", "GB", limits=Limits(image_bytes=1)),
     Bad(
         "image.unix_line_ends",
@@ -89,6 +111,18 @@ BAD = [
         "image.exec_format",
         "not on the image's PATH",
         serve=("/usr/local/bin/python -u\n", "/usr/bin/env python2\n"),
+    ),
+    Bad(
+        "image.exec_format",
+        "train is neither a binary",
+        train=("#!/usr/local/bin/python -u\n", "\n"),
+        dockerfile="RUN mv /opt/program/train /srv/it && ln -s ../../srv/it /opt/program/train",
+    ),
+    Bad(
+        "image.exec_format",
+        "no such interpreter",
+        train=("#!/usr/local/bin/python", "#!/srv/python"),
+        dockerfile="RUN ln -s nowhere /srv/python",
     ),
     Bad(
         "image.manifest_type",
@@ -115,6 +149,18 @@ BAD = [
         "image.no_secrets",
         "AWS_SECRET_ACCESS_KEY",
         dockerfile="ENV AWS_SECRET_ACCESS_KEY=x",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secrets",
+        "ENV sets INDEX",
+        dockerfile="ENV INDEX=https://user:x@localhost/simple",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secrets",
+        "/opt/program/tests/.env",
+        dockerfile="COPY train /opt/program/tests/.env",
         scratch=True,
     ),
     Bad(
