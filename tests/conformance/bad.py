@@ -65,7 +65,7 @@ class Bad:
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
     hyperparameters: Mapping[str, str] = field(default_factory=dict)  #: of the run
-    media_type: str = "application/vnd.docker.distribution.manifest.v2+json"  #: in the engine
+    media_type: str = ""  #: of its manifest, in an engine that keeps one
     limits: Limits = PATIENT
 
 
