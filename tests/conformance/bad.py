@@ -218,6 +218,48 @@ BAD = [
         train=("write_text(str(error))", "write_text('Traceback' + str(error))"),
     ),
     Bad(
+        "training.fails_without_channel",
+        "exit code 0",
+        train=(READ, f"    if {NO_CHANNEL}: sys.exit(0)\n{READ}"),
+    ),
+    Bad(
+        "training.fails_without_channel",
+        "no failure file",
+        train=(READ, f"    if {NO_CHANNEL}: sys.exit(3)\n{READ}"),
+    ),
+    Bad(
+        "training.fails_without_channel",
+        "was killed",
+        train=(READ, f"    while {NO_CHANNEL}: time.sleep(1)\n{READ}"),
+        limits=replace(PATIENT, refusal=2),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on empty files the job ends with exit code 0",
+        train=("        if lines:\n", "        if files:\n"),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on files of nonsense the job ends with exit code 0",
+        train=("path.read_text().splitlines()", "path.read_text(errors='replace').splitlines()"),
+        dockerfile=f"RUN sed -i 's/float(cell)/{LENIENT}/' /opt/program/train",
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on a word in a column of numbers the job ends with exit code 0",
+        train=("float(cell)", LENIENT),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on a line cut short the job ends with exit code 0",
+        train=("zip(*table, strict=True)", "zip(*table)"),
+    ),
+    Bad(
+        "training.needs_no_writable_input",
+        "Read-only file system",
+        train=(READ, f"    (INPUT / 'data' / 'cache').write_text('x')\n{READ}"),
+    ),
+    Bad(
         "training.hears_sigterm",
         "was killed",
         train=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
@@ -247,20 +289,34 @@ BAD = [
         train=(READ, f"{READ}    Path('/srv/secret').read_text()\n"),
         dockerfile="RUN touch /srv/secret && chmod 600 /srv/secret && chown 12345 /srv/secret",
     ),
-    Bad(
-        "training.prints_metrics",
-        "name and a plain number",
-        train=('print(f"epoch={epoch}; ', 'print("'),
-    ),
-    Bad(
-        "training.prints_metrics",
-        "name and a plain number",
-        train=('print(f"epoch={epoch}; ', 'print(f"\\x1b[32m'),
+    *(
+        Bad(
+            "training.prints_metrics",
+            "the name and the plain number of a metric",
+            train=('print(f"epoch={epoch}; train_loss={1 / (epoch + 1)};")', f"print({text})"),
+        )
+        for text in (
+            '"the loss falls"',
+            '"train_loss=nan;"',
+            'f"train_loss=\\x1b[32m{1 / (epoch + 1)}"',
+            'f"epoch={epoch}"',
+            '"Python: 3.11"',
+        )
     ),
     Bad(
         "training.loses_no_files",
         "1 files are lost at the end, such as /root/results",
         train=(READ, f"{READ}    Path('/root/results').write_text('x')\n"),
+    ),
+    Bad(
+        "training.loses_no_files",
+        "such as /opt/ml/results",
+        train=(READ, f"{READ}    Path('/opt/ml/results').write_text('x')\n"),
+    ),
+    Bad(
+        "training.loses_no_files",
+        "such as /opt/ml/output/results",
+        train=(READ, f"{READ}    Path('/opt/ml/output/results').write_text('x')\n"),
     ),
     Bad(
         "training.takes_either_channel",
@@ -303,6 +359,16 @@ BAD = [
     ),
     Bad(
         "training.two_hosts",
+        "algo-1 and algo-2 leave files of different names: algo-1.json is algo-1's alone",
+        train=(SAVED, "    save(means, MODEL.with_name(os.uname().nodename + '.json'))\n"),
+    ),
+    Bad(
+        "training.two_hosts",
+        "algo-1: Sorry; algo-2: Sorry",
+        train=(READ, f"{READ}{HOSTS}    if len(hosts['hosts']) > 1: raise ValueError('Sorry')\n"),
+    ),
+    Bad(
+        "training.two_hosts",
         "was killed",
         train=(READ, f"{READ}{HOSTS}    time.sleep(60 if len(hosts['hosts']) > 1 else 0)\n"),
         limits=Limits(hosts=1),
@@ -322,6 +388,24 @@ BAD = [
         "still runs 12 s later",
         train=("    if not here:\n", "    while not here: time.sleep(1)\n    if 0:\n"),
         limits=replace(PATIENT, lost_host=12),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "algo-2 is killed, and algo-1 still runs",
+        train=(
+            "    if not here:\n",
+            "    while not here:\n        print('waiting')\n        time.sleep(1)\n    if 0:\n",
+        ),
+        limits=replace(PATIENT, lost_host=6),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "algo-1 is killed, and algo-2 still runs",
+        train=(
+            "    if not here:\n",
+            "    while not here and os.uname()[1] == 'algo-2': time.sleep(1)\n    if not here:\n",
+        ),
+        limits=replace(PATIENT, lost_host=6),
     ),
     Bad(
         "training.notices_a_lost_host",
