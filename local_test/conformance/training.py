@@ -329,7 +329,7 @@ def failure_file(run: Run) -> Finding:
 def fails_without_channel(run: Run) -> Finding:
     """A job without any channel ends with an exit code that is not 0, and says why."""
     cure = "Say which channel is missing, in /opt/ml/output/failure too, and end with exit code 1."
-    if wrong := _no_refusal(run.channelless):
+    if wrong := _no_refusal(run, run.channelless):
         return failed(f"without a channel {wrong}", cure)
     return passed(repr((run.channelless.failure or "")[:200]))
 
@@ -338,7 +338,7 @@ def fails_without_channel(run: Run) -> Finding:
 def fails_on_malformed_data(run: Run) -> Finding:
     """A job on empty or malformed files ends with an exit code that is not 0, and says why."""
     cure = "Say what was found in which file and line, in /opt/ml/output/failure too; end with 1."
-    wrong = {what: fault for what, job in run.misled.items() if (fault := _no_refusal(job))}
+    wrong = {what: fault for what, job in run.misled.items() if (fault := _no_refusal(run, job))}
     if not wrong:
         return passed(f"on {', '.join(run.misled)}")
     found = "; ".join(f"on {what} {fault}" for what, fault in wrong.items())
@@ -347,13 +347,18 @@ def fails_on_malformed_data(run: Run) -> Finding:
     return warned(found, cure) if bearable else failed(found, cure)
 
 
-def _no_refusal(job: Job) -> str:
-    """Say what is wrong with the end of a job that cannot be done, or nothing."""
+def _no_refusal(run: Run, job: Job) -> str:
+    """Say what is wrong with the end of a job that cannot be done, or nothing.
+
+    That no job at all writes a failure file is for `failure_file` to say.
+    """
     if job.exit_code == 0:
         return "the job ends with exit code 0"
     if job.exit_code is None:
         return job.end
-    return "" if (job.failure or "").strip() else f"there is no failure file: {job.end}"
+    if (job.failure or "").strip() or not (run.refused.failure or "").strip():
+        return ""
+    return f"there is no failure file: {job.end}"
 
 
 @rule("T4", "T8", "X24", observes="stopped")
