@@ -325,7 +325,7 @@ def failure_file(run: Run) -> Finding:
     return passed(repr(sentence[:200]))
 
 
-@rule("T22", "T10", "T12", observes="channelless")
+@rule("T10", "T12", "T22", observes="channelless")
 def fails_without_channel(run: Run) -> Finding:
     """A job without any channel ends with an exit code that is not 0, and says why."""
     cure = "Say which channel is missing, in /opt/ml/output/failure too, and end with exit code 1."
