@@ -29,10 +29,10 @@ def pack(files: Mapping[str, bytes], directories: Iterable[str] = (".",)) -> byt
     return packed.getvalue()
 
 
-def tree(directory: Path, below: str) -> dict[str, bytes]:
-    """Return the files of a directory, each under its name below another."""
+def tree(directory: Path) -> dict[str, bytes]:
+    """Return the files of a directory, each under its name below it."""
     return {
-        f"{below}/{path.relative_to(directory).as_posix()}": path.read_bytes()
+        path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }

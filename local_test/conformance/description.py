@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 _CAPABILITY = "com.amazonaws.sagemaker.capabilities."
 _LINE = 256  # bytes of a program that are read
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A file that the image has on PATH."""
+
+    mode: int
+    first_line: bytes
 
 
 class Description:
@@ -65,30 +74,13 @@ class Description:
         """A container without mounts that is never started: the image's files."""
         return self._engine.create(self._image, "none")
 
-    def program(self, name: str) -> tarfile.TarInfo | None:
-        """Return the first file of that name on PATH, with its mode."""
-        found = self._on_path(name)
-        if found is None:
-            return None
-        with tarfile.open(fileobj=io.BytesIO(found)) as archive:
-            return archive.getmembers()[0]
-
-    def beginning(self, name: str) -> bytes | None:
-        """Return the first line of a program on PATH, or None if no file of that name is there.
-
-        A link is not followed.
-        """
-        found = self._on_path(name)
-        if found is None:
-            return None
-        with tarfile.open(fileobj=io.BytesIO(found)) as archive:
-            member = archive.getmembers()[0]
-            file = archive.extractfile(member) if member.isfile() else None
-            return file.readline(_LINE) if file else None
-
-    def _on_path(self, name: str) -> bytes | None:
+    def program(self, name: str) -> Program | None:
+        """Return the first file of that name on PATH, or the one that a link there leads to."""
         for directory in self.environment.get("PATH", _DEFAULT_PATH).split(":"):
-            found = self.container.read(f"{directory.rstrip('/')}/{name}")
-            if found is not None:
-                return found
+            path = f"{directory.rstrip('/')}/{name}"
+            if found := self.container.read(path, follow=True):
+                with tarfile.open(fileobj=io.BytesIO(found)) as archive:
+                    member = archive.getmembers()[0]
+                    if file := archive.extractfile(member):
+                        return Program(member.mode, file.readline(_LINE))
         return None

@@ -218,10 +218,11 @@ class Container:
         used = re.match(r"([\d.]+)(B|[KMGT]iB)", said.decode())
         return int(float(used[1]) * 1024 ** _UNITS.index(used[2])) if used else 0
 
-    def read(self, path: str) -> bytes | None:
-        """Return the archive of a file or directory, or None if it is not there."""
+    def read(self, path: str, *, follow: bool = False) -> bytes | None:
+        """Return the archive of a file or directory, or None; it may follow a link to it."""
+        flags = ["--follow-link"] * follow
         try:
-            return self.engine.ask("cp", f"{self.name}:{path}", "-")
+            return self.engine.ask("cp", *flags, f"{self.name}:{path}", "-")
         except EngineError as error:
             if "Could not find the file" in str(error) or "No such" in str(error):
                 return None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from conformance.run import Run
 
 _INITS = {"catatonit", "docker-init", "dumb-init", "init", "s6-svscan", "tini", "tini-static"}
+_NOT_THERE = {126, 127}  # how Docker, a shell and env end when a program cannot be started
 _SECRET_FILE = re.compile(
     r"/(\.aws/credentials|\.docker/config\.json|\.env|\.git-credentials|\.netrc|\.pypirc"
     r"|id_(rsa|dsa|ecdsa|ed25519))$"
@@ -26,7 +27,10 @@ _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s$]+@")  # in an address
 _ARGUMENTS = re.compile(r"(?:RUN )?\|\d+ (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 3 /bin/sh -c ...
 _SHELL = re.compile(r"(?:^|\s)(?:[^\s=]*/)?[a-z]*sh\s+-")  # that gets what follows as its program
 _ARGUMENT = re.compile(r"(?:.*#\(nop\) +)?ARG (.*)", re.DOTALL)
-_OF_A_TEST = re.compile(r"/(tests?|testing|test_[^/]*)/")  # libraries bring keys to test with
+_OF_A_LIBRARY_S_TEST = re.compile(  # which brings keys to test with
+    r"/(lib/python[\d.]+|site-packages|dist-packages|node_modules|conda[^/]*/pkgs)/(.*/)?"
+    r"(tests?|testing|test_[^/]*)/"
+)
 _CACHE = re.compile(
     r"(.*/\.cache/(pip|uv|conda)|/var/lib/apt/lists|/var/cache/(apt|apk|dnf|yum)|.*conda[^/]*/pkgs)/"
 )
@@ -45,11 +49,11 @@ def architecture(run: Run) -> Finding:
     )
 
 
-@rule("T2", "H1", "X1", "X2", observes="image")
+@rule("T2", "H1", "X1", "X2")  # not for each bad image: an entry point is tried
 def programs(run: Run) -> Finding:
     """`train` or `serve` is an executable on PATH, or an entry point takes it as argument."""
     if run.image.entry_point:
-        return passed(f"the entry point is {run.image.entry_point}")
+        return _entry_point_knows(run)
     found = {name: run.image.program(name) for name in ("train", "serve")}
     there = {name: file for name, file in found.items() if file is not None}
     only = run.given.only
@@ -59,12 +63,42 @@ def programs(run: Run) -> Finding:
             f"no program {' or '.join(missing)} is on PATH, and there is no entry point",
             "Copy the program to a directory that ENV PATH names, outside of /opt/ml.",
         )
-    idle = [name for name, file in there.items() if file.isfile() and not file.mode & 0o111]
+    idle = [name for name, file in there.items() if not file.mode & 0o111]
     if idle:
         return failed(
             f"{' and '.join(idle)} cannot be executed", "chmod +x it, in git or in the Dockerfile."
         )
     return passed(f"on PATH: {' and '.join(there)}")
+
+
+def _entry_point_knows(run: Run) -> Finding:
+    """Judge an entry point by what it does with `train`, with `serve` and with another word."""
+    entry_point = run.image.entry_point
+    if _is_shell(entry_point):
+        return not_applicable(f"a shell passes no argument on: {entry_point}")
+    if known := run.entry_point.knows:
+        only = run.given.only and ("train" if run.given.only == "train" else "serve")
+        if only and only not in known:
+            return failed(
+                f"the entry point {entry_point} does not know the argument `{only}`",
+                f"Let it look at its first argument, and do what `{only}` asks for.",
+            )
+        return passed(f"the entry point {entry_point} knows {' and '.join(known)}")
+    end = run.entry_point.end
+    if end.exit_code in {0, None}:
+        return passed(f"the entry point {entry_point} takes all arguments alike")
+    last = (end.log.strip().splitlines() or ["nothing"])[-1]
+    judge = failed if end.exit_code in _NOT_THERE else warned  # or it looks for a model first
+    return judge(
+        f"the entry point {entry_point} exits with {end.exit_code}, whether its argument is "
+        f"`train`, `serve` or means nothing; the end of its log, without numbers: {last}",
+        "Let it look at its first argument, or let ENTRYPOINT [] undo it and put `train` and "
+        "`serve` on PATH.",
+    )
+
+
+def _is_shell(entry_point: list[str]) -> bool:
+    return entry_point[0].rpartition("/")[2] in {"sh", "bash"} and entry_point[1:2] == ["-c"]
 
 
 @rule("T3", "H2", "X24", observes="image")
@@ -73,7 +107,7 @@ def entry_point_form(run: Run) -> Finding:
     entry_point = run.image.entry_point
     if not entry_point:
         return not_applicable("the image has no entry point, so `train` itself is PID 1")
-    if entry_point[0].rpartition("/")[2] in {"sh", "bash"} and entry_point[1:2] == ["-c"]:
+    if _is_shell(entry_point):
         return failed(
             f"the entry point is a shell: {entry_point}",
             'Write it as a list: ENTRYPOINT ["python", "/opt/program/main.py"].',
@@ -98,8 +132,8 @@ def exec_format(run: Run) -> Finding:
     """`train` and `serve` are binaries, or scripts that name an interpreter which is there."""
     if run.image.entry_point:
         return not_applicable("the image has an entry point, which starts whatever it likes")
-    there = {name: run.image.beginning(name) for name in ("train", "serve")}
-    found = {name: line for name, line in there.items() if line is not None}
+    there = {name: run.image.program(name) for name in ("train", "serve")}
+    found = {name: program.first_line for name, program in there.items() if program}
     if not found:
         return not_applicable("neither `train` nor `serve` is a file on PATH")
     for name, line in found.items():
@@ -111,7 +145,7 @@ def exec_format(run: Run) -> Finding:
                 f"Begin {name} with a line such as #!/usr/bin/env python.",
             )
         words = line[2:].decode(errors="replace").split()
-        if not words or run.image.container.read(words[0]) is None:
+        if not words or run.image.container.read(words[0], follow=True) is None:
             return failed(
                 f"{name} begins with {line!r}, and the image has no such interpreter",
                 "Name an interpreter by the path that it has in the image.",
@@ -157,7 +191,8 @@ def size(run: Run) -> Finding:
 @rule("X3", observes="files")
 def unix_line_ends(run: Run) -> Finding:
     """No script of the image begins with a line that ends as on Windows."""
-    found = [file.path for file in run.files if file.first_line.endswith(b"\r")]
+    there = [file for file in run.files if not file.hidden]
+    found = [file.path for file in there if file.first_line.endswith(b"\r")]
     if found:
         return failed(
             f"{len(found)} scripts, such as {found[0]}",
@@ -188,14 +223,14 @@ def no_secrets(run: Run) -> Finding:
     variables = [
         name
         for name, value in run.image.environment.items()
-        if value and _SECRET_VARIABLE.search(name)
+        if value and (_SECRET_VARIABLE.search(name) or _PASSWORD.search(value))
     ]
     secret = [
         file
         for file in run.files
         if file.size
         and (file.private_key or _SECRET_FILE.search(file.path))
-        and not _OF_A_TEST.search(file.path)
+        and not _OF_A_LIBRARY_S_TEST.search(file.path)
     ]
     if secret:
         return failed(

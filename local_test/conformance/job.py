@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from conformance.archive import model_archive, pack, tree, unpack
+from conformance.archive import model_archive, pack, unpack
 from conformance.engine import StartError, mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from conformance.engine import Engine
 
@@ -25,12 +24,13 @@ _NOT_FOUND = 127
 class Request:
     """What CreateTrainingJob was asked, as one host of the job gets to see it."""
 
-    channels: Mapping[str, Path | None]  #: a channel without a directory is empty
+    channels: Mapping[str, Mapping[str, bytes]]  #: the files of each
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     hosts: tuple[str, ...] = ("algo-1",)
     host: str = "algo-1"
     absent: tuple[str, ...] = ()  #: the files of its configuration that are not there
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)  #: of the job it goes on from
+    writable: bool = False  #: whether the program may write to its input
 
     def input(self) -> bytes:
         """Return the archive of `/opt/ml/input`."""
@@ -63,9 +63,8 @@ class Request:
             for name, text in config.items()
             if name not in self.absent
         }
-        for name, directory in self.channels.items():
-            if directory:
-                files |= tree(directory, f"data/{name}")
+        for name, content in self.channels.items():
+            files |= {f"data/{name}/{file}": data for file, data in content.items()}
         data = [f"data/{name}" for name in self.channels]
         return pack(files, (".", "config", "data", *data))
 
@@ -77,7 +76,7 @@ class Job:
         self, engine: Engine, image: str, request: Request, options: tuple[str, ...] = ()
     ) -> None:
         given = engine.volume(image, request.input())
-        mounts = [*mount(given, "/opt/ml/input", read_only=True)]
+        mounts = [*mount(given, "/opt/ml/input", read_only=not request.writable)]
         for name, content in (
             ("model", pack({})),
             ("output", pack({}, (".", "data"))),
@@ -89,12 +88,14 @@ class Job:
         self.container = engine.create(
             image, "train", options=(*mounts, *named, "--hostname", request.host, *options)
         )
+        self.host = request.host
         self._started = 0.0
         self._refusal = ""
         self.seconds = 0.0
         self.exit_code: int | None = None
-        self.stopped = False  #: whether it was asked to end
-        self.said = ""  #: its log when it was asked to stop
+        self.stopped: float | None = None  #: seconds after which it was asked to end, if it was
+        self.said = ""  #: its log at that time
+        self.goes_on = False  #: whether it trained on when the other host was gone
 
     def start(self) -> Job:
         """Start the program; that there is none is an exit code, too."""
@@ -116,7 +117,7 @@ class Job:
 
     def stop(self, seconds: float) -> Job:
         """Ask the program to end, as StopTrainingJob does, and kill it after so many seconds."""
-        self.said, self.stopped = self.log, True
+        self.said, self.stopped = self.log, time.monotonic() - self._started
         self.container.signal("TERM")
         return self.finish(seconds)
 
@@ -141,6 +142,11 @@ class Job:
     def failure(self) -> str | None:
         """Why the job failed, as far as it says so."""
         return self.container.text("/opt/ml/output/failure")
+
+    @cached_property
+    def output(self) -> dict[str, bytes]:
+        """The files that it left in `/opt/ml/output`."""
+        return unpack(self.container.read("/opt/ml/output") or pack({}))
 
     @cached_property
     def checkpoints(self) -> dict[str, bytes]:

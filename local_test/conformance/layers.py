@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEAD = 258  # bytes of a file that are read, for the first line of a script
+_REMOVES = ".wh."  # begins the name of a file that removes another
+_EMPTIES = ".wh..wh..opq"  # a file that removes all that a directory had
 _KEY = b"PRIVATE KEY-----"  # in the first line of a key as PEM
 
 
@@ -28,6 +30,16 @@ class File:
     mode: int
     first_line: bytes  #: of a script, what follows #!
     private_key: bool  #: whether it begins as one
+    hidden: bool = False  #: whether a later layer removes it or puts something in its place
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What one layer adds, and what it takes away of those below it."""
+
+    files: list[File]
+    covers: set[str]  #: paths that are not what they were, nor anything below them
+    empties: set[str]  #: directories of which nothing is left that was there
 
 
 def files(image: str) -> Iterator[File]:
@@ -37,7 +49,7 @@ def files(image: str) -> Iterator[File]:
         EngineError: if Docker does not save the image.
         BlockedError: if a layer cannot be read.
     """
-    found: dict[str, list[File] | None] = {}
+    found: dict[str, _Layer | None] = {}
     links: dict[str, str] = {}
     order: list[str] = []
     command = ["docker", "save", image]
@@ -60,6 +72,7 @@ def files(image: str) -> Iterator[File]:
             raise EngineError(f"docker save {image} gives no archive of layers: {error}") from error
         finally:
             saving.kill()
+    stack: list[_Layer] = []
     for number, name in enumerate(order):
         layer = found.get(links.get(name, name))
         if layer is None:
@@ -67,21 +80,45 @@ def files(image: str) -> Iterator[File]:
                 f"layer {number} cannot be read: it is no tar archive, nor one of gzip, bzip2 or "
                 "xz; build the image with layers of gzip"
             )
-        for file in layer:
-            yield replace(file, layer=number)
+        stack.append(layer)
+    for number, layer in enumerate(stack):
+        above = stack[number + 1 :]
+        covered = set().union(*(one.covers for one in above))
+        emptied = set().union(*(one.empties for one in above))
+        for file in layer.files:
+            over = _over(file.path)
+            hidden = not covered.isdisjoint([file.path, *over]) or not emptied.isdisjoint(over)
+            yield replace(file, layer=number, hidden=hidden)
 
 
-def _layer(content: IO[bytes]) -> list[File] | None:
-    """Return the files of a layer, or None of what is no archive, such as a configuration."""
+def _over(path: str) -> list[str]:
+    """Return the directories that a path is in."""
+    parts = path.split("/")[1:-1]
+    return ["/".join(["", *parts[: count + 1]]) for count in range(len(parts))]
+
+
+def _layer(content: IO[bytes]) -> _Layer | None:
+    """Return what is in a layer, or None of what is no archive, such as a configuration."""
+    layer = _Layer([], set(), set())
     try:
-        with tarfile.open(fileobj=content, mode="r|*", bufsize=1 << 20) as layer:
-            return [_file(layer, member) for member in layer if member.isfile()]
+        with tarfile.open(fileobj=content, mode="r|*", bufsize=1 << 20) as archive:
+            for member in archive:
+                path = "/" + member.name.removeprefix("./")
+                directory, _, name = path.rpartition("/")
+                if name == _EMPTIES:
+                    layer.empties.add(directory)
+                elif name.startswith(_REMOVES):
+                    layer.covers.add(f"{directory}/{name.removeprefix(_REMOVES)}")
+                elif not member.isdir():
+                    layer.covers.add(path)
+                    if member.isfile():
+                        layer.files.append(_file(archive, member, path))
     except (tarfile.ReadError, tarfile.CompressionError):
         return None
+    return layer
 
 
-def _file(layer: tarfile.TarFile, member: tarfile.TarInfo) -> File:
-    path = "/" + member.name.removeprefix("./")
+def _file(layer: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> File:
     line = _first_line(layer, member)
     script = line.removeprefix(b"#!") if line.startswith(b"#!") else b""
     return File(0, path, member.size, member.mode, script, _KEY in line)

@@ -11,11 +11,14 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance import layers
-from conformance.archive import pack, unpacked_by_root
+from conformance.archive import pack, tree, unpacked_by_root
 from conformance.description import Description
 from conformance.engine import mount
+from conformance.entry_point import EntryPoint, entry_point
 from conformance.finding import BlockedError
 from conformance.job import Job, Request
+from conformance.log import goes_on
+from conformance.malformed import malformed
 from conformance.server import Payload, Server
 
 if TYPE_CHECKING:
@@ -65,6 +68,12 @@ RESTRICTIONS = {
 #: The hosts of a job of two.
 HOSTS = ("algo-1", "algo-2")
 
+#: What the user of the run can do about a job that ends too soon.
+LONGER = (
+    "name hyperparameters that make it long with --endless, such as --endless epochs=1000000, "
+    "or give it a channel that takes longer"
+)
+
 _NOTICED_SECONDS = 5.0  # in which most programs notice that another host is gone
 
 #: What the SDK and a tuning job add to a job's hyperparameters, in the form that it arrives in.
@@ -84,6 +93,8 @@ class Limits:
 
     image_bytes: int = 10_000_000_000  #: of a serverless endpoint's image (H42)
     job: float = 3600
+    refusal: float = 600  #: until a job has ended that cannot do what it is asked
+    word: float = 20  #: until an entry point has ended that does not know its argument
     hosts: float = 600  #: until every host of a small job has ended
     lost_host: float = 120  #: until a host has ended that lost another
     start: float = 480  #: until `/ping` answers 200 (H14)
@@ -129,17 +140,34 @@ class Run:
     @shared
     def trains(self) -> bool:
         """Whether the image can be a training job's: it has a program for it."""
-        return bool(self.image.entry_point or self.image.program("train"))
+        return self._does("train")
 
     @shared
     def serves(self) -> bool:
         """Whether the image can be an endpoint's."""
-        return bool(self.image.entry_point or self.image.program("serve"))
+        return self._does("serve")
+
+    def _does(self, word: str) -> bool:
+        if not self.image.entry_point:
+            return self.image.program(word) is not None
+        # An entry point that takes all words alike may well look at none.
+        known = self.entry_point.knows
+        return word in known or not known
+
+    @shared
+    def entry_point(self) -> EntryPoint:
+        """What the image's entry point does with `train`, `serve` and another word."""
+        return entry_point(self.engine, self.given.image, self.given.limits.word)
 
     # --- training ----------------------------------------------------------------------------
 
     def job(self, request: Request, *options: str) -> Job:
-        """Start one host of a job.
+        """Start one host of a job."""
+        return Job(self.engine, self.given.image, request, options).start()
+
+    @shared
+    def data(self) -> dict[str, bytes]:
+        """The files to train on.
 
         Raises:
             BlockedError: if the image does not train, or there is nothing to train on.
@@ -148,7 +176,7 @@ class Run:
             raise BlockedError("the image has no program `train`")
         if self.given.channel is None:
             raise BlockedError("there is no channel to train on; give one with --train")
-        return Job(self.engine, self.given.image, request, options).start()
+        return tree(self.given.channel)
 
     @shared
     def on_train(self) -> Job:
@@ -167,17 +195,34 @@ class Run:
         return "training" if fails and self.on_training.exit_code == 0 else "train"
 
     @shared
+    def on_read_only(self) -> Job:
+        """A job on that channel, whose input cannot be written to, at its end."""
+        return self.on_training if self.channel == "training" else self.on_train
+
+    @shared
+    def on_writable(self) -> Job:
+        """The same job with an input that it may write to."""
+        request = replace(self._request(self.channel), writable=True)
+        return self.job(request).finish(self.given.limits.job)
+
+    @shared
+    def writes_to_input(self) -> bool:
+        """Whether the image trains only where it may write to its input."""
+        fails = self.on_read_only.exit_code not in {0, None}
+        return fails and self.on_writable.exit_code == 0
+
+    @shared
     def trained(self) -> Job:
         """An ordinary job, on the given channel, at its end."""
-        return self.on_training if self.channel == "training" else self.on_train
+        return self.on_writable if self.writes_to_input else self.on_read_only
 
     @property
     def ordinary(self) -> Request:
         """What an ordinary job is asked; others differ in one thing or two."""
-        return self._request(self.channel)
+        return replace(self._request(self.channel), writable=self.writes_to_input)
 
     def _request(self, channel: str) -> Request:
-        return Request({channel: self.given.channel}, self.given.hyperparameters)
+        return Request({channel: self.data}, self.given.hyperparameters)
 
     def job_with(self, **changes: Any) -> Job:
         """Return a job that differs from an ordinary one, at its end.
@@ -231,8 +276,32 @@ class Run:
     @shared
     def refused(self) -> Job:
         """A job on a channel that holds nothing, at its end."""
-        request = replace(self.ordinary, channels={self.channel: None})
-        return self.job(request).finish(self.given.limits.job)
+        request = replace(self.ordinary, channels={self.channel: {}})
+        return self.job(request).finish(self.given.limits.refusal)
+
+    @shared
+    def channelless(self) -> Job:
+        """A job without any channel, at its end.
+
+        Raises:
+            BlockedError: if an ordinary job fails already.
+        """
+        self._need_trained()
+        return self.job(replace(self.ordinary, channels={})).finish(self.given.limits.refusal)
+
+    @shared
+    def misled(self) -> dict[str, Job]:
+        """Jobs on files that nothing can be learnt from, by what is wrong with them, at their end.
+
+        Raises:
+            BlockedError: if an ordinary job fails already.
+        """
+        self._need_trained()
+        limit = self.given.limits.refusal
+        return {
+            what: self.job(replace(self.ordinary, channels={self.channel: files})).finish(limit)
+            for what, files in malformed(self.data).items()
+        }
 
     @shared
     def stopped(self) -> Job:
@@ -243,15 +312,12 @@ class Run:
         """
         self._need_trained()
         job = self.job(self.endless)
-        # An endless job that has said as much as the whole of the ordinary one is past its start,
-        # however slow that was. One that says less, or is not endless, is stopped all the same.
-        lines = None if self.given.endless else 1
-        self._wait_for_lines(job, self.trained, lines)
+        # An endless job that has said more than the whole of the ordinary one is past its start,
+        # however slow that was, and longer. One that says less is stopped after a while.
+        lines = len(self.trained.log.splitlines()) + 1 if self.given.endless else 1
+        _wait_for_lines(job, lines, 5 * self.trained.seconds)
         if not job.running:
-            raise BlockedError(
-                "the job ended before it could be stopped; name hyperparameters that make it long "
-                "with --endless, such as --endless epochs=1000000"
-            )
+            raise BlockedError(f"the job ended before it could be stopped; {LONGER}")
         return job.stop(self.given.limits.train_stop)
 
     @shared
@@ -268,7 +334,7 @@ class Run:
         found = dict(self.stopped.checkpoints)
         markers = {f"{name}.sagemaker-uploaded": b"" for name in found}
         job = self.job(replace(self.endless, checkpoints={**markers, **found}))
-        self._wait_for_lines(job, self.trained)
+        _wait_for_lines(job, len(self.trained.log.splitlines()), 5 * self.trained.seconds)
         return job.stop(self.given.limits.train_stop) if job.running else job.finish(0)
 
     @property
@@ -276,15 +342,6 @@ class Run:
         """What a job is asked that is to be stopped."""
         settings = {**self.given.hyperparameters, **self.given.endless}
         return replace(self.ordinary, hyperparameters=settings)
-
-    def _wait_for_lines(self, job: Job, other: Job, lines: int | None = None) -> None:
-        """Wait until a job has said as much as another, has ended, or has had much more time."""
-        enough = len(other.log.splitlines()) if lines is None else lines
-        give_up = time.monotonic() + 5 * other.seconds
-        while job.running and time.monotonic() < give_up:
-            if len(job.log.splitlines()) >= enough:
-                break
-            time.sleep(0.05)
 
     @shared
     def hosts(self) -> dict[str, Job]:
@@ -301,8 +358,10 @@ class Run:
         return jobs
 
     @shared
-    def bereft(self) -> Job:
-        """The first host of a job whose second was killed in the midst of it, at its end.
+    def bereft(self) -> dict[str, Job]:
+        """The other host of a job in whose midst one was killed, by the one, at its end.
+
+        The first host is not killed if that of the second goes unnoticed.
 
         Raises:
             BlockedError: if two hosts do not work together so long that one can be killed.
@@ -311,19 +370,31 @@ class Run:
             raise BlockedError("a job of two hosts does not end with 0, even if neither is lost")
         if not self.given.endless:
             raise BlockedError(
-                "the job is too short for a host to be killed in its midst; name hyperparameters "
-                "that make it long with --endless, such as --endless epochs=1000000"
+                f"the job is too short for a host to be killed in its midst; {LONGER}"
             )
-        first, second = self._together(self.endless).values()
-        self._wait_for_lines(first, self.hosts[HOSTS[0]])
-        if not (first.running and second.running):
-            second.finish(0)
-            raise BlockedError(f"the hosts ended before one could be killed: {first.finish(0).end}")
-        second.finish(0)
-        if self._goes_on(first):
-            first.finish(0)
-            raise BlockedError("the first host trains on without the second: it does not need it")
-        return first.finish(self.given.limits.lost_host)
+        first, second = HOSTS
+        left = {second: self._left_by(second)}
+        if left[second].exit_code is not None or left[second].goes_on:
+            left[first] = self._left_by(first)
+        return left
+
+    def _left_by(self, lost: str) -> Job:
+        """Return what becomes of one host of a job when the other is killed, at its end.
+
+        Raises:
+            BlockedError: if they end before that.
+        """
+        jobs = self._together(self.endless)
+        alike = self.hosts[HOSTS[0]]
+        _wait_for_lines(jobs[HOSTS[0]], len(alike.log.splitlines()), 5 * alike.seconds)
+        together = all(job.running for job in jobs.values())
+        killed = jobs.pop(lost)
+        (job,) = jobs.values()
+        killed.finish(0)
+        if not together:
+            raise BlockedError(f"the hosts ended before one could be killed: {job.finish(0).end}")
+        job.goes_on = self._goes_on(job)
+        return job.finish(0 if job.goes_on else self.given.limits.lost_host)
 
     def _together(self, request: Request) -> dict[str, Job]:
         """Start the hosts of one job, in a network where they know their names."""
@@ -337,13 +408,13 @@ class Run:
         }
 
     def _goes_on(self, job: Job) -> bool:
-        """Say whether a job still runs and logs when it has had the time to notice what is lost."""
-        said = []
+        """Say whether a job still trains when it has had the time to notice what is lost."""
+        said = [job.log]
         for _ in range(2):
             if job.container.wait(min(_NOTICED_SECONDS, self.given.limits.lost_host)) is not None:
                 return False
             said.append(job.log)
-        return said[0] != said[1]
+        return goes_on(*said)
 
     # --- serving -----------------------------------------------------------------------------
 
@@ -470,6 +541,15 @@ class Run:
         mounted = self.model if model is None else model
         server = Server(self.engine, self.given.image, (*mounted, *options), inside)
         return server.start(self.given.limits.start)
+
+
+def _wait_for_lines(job: Job, lines: int, seconds: float) -> None:
+    """Wait until a job has said so much, has ended, or has had its time."""
+    give_up = time.monotonic() + seconds
+    while job.running and time.monotonic() < give_up:
+        if len(job.log.splitlines()) >= lines:
+            break
+        time.sleep(0.05)
 
 
 def _healthy(server: Server) -> Server:

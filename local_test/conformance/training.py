@@ -7,18 +7,31 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from conformance.finding import Finding, failed, not_applicable, passed, warned
+from conformance.log import counts, metrics
+from conformance.malformed import HOPELESS
 from conformance.rule import rule
+from conformance.run import LONGER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conformance.job import Job
     from conformance.run import Run
 
 _SHOWN = 1024  # characters of the failure file that become FailureReason
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_METRIC = re.compile(rf"[A-Za-z][\w./-]* ?[=:] ?{_NUMBER}(?![\w:/-]|\.\w)")
-_COLOUR = re.compile(r"\x1b\[[\d;]*m")
-_COUNT = re.compile(r"\b(epoch|global_step|iteration|iter|round|step)\W{1,3}(\d+)", re.IGNORECASE)
+_KEPT = re.compile(  # what SageMaker takes with it, its libraries' directories and scratch files
+    r"/opt/ml/(checkpoints|code|model|output/(data|metrics|profiler|tensorboard|tensors))/"
+    r"|/opt/ml/output/(failure|success)/$"
+    r"|/opt/ml/((input|output)/)?$"
+    r"|/(dev|run|tmp)/"
+)
+_REFUSES = re.compile(  # a sentence that says of several hosts that they are too many
+    r"(?=.*\b(distributed|host|instance|machine|node)(s|_?count)?\b)"
+    r"(?=.*((?<![\w-])(1|2|one|two|single|several|multiple|multi|many)\b|(not |un)supported))",
+    re.IGNORECASE | re.DOTALL,
+)
 _TELLING = 2.0  # seconds that a job takes at least for the times in its log to say something
+_TOO_SHORT = "the job ends so soon that it may not have heard the signal"
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
 
 
@@ -61,26 +74,25 @@ def model_at_the_root(run: Run) -> Finding:
 
 @rule("T47", "T48", observes="trained")
 def prints_metrics(run: Run) -> Finding:
-    """The log has lines such as `name=number`, of which a metric's regular expression finds one."""
+    """The log has `name=number` whose number changes, or whose name is that of a metric."""
     if run.trained.exit_code != 0:
         return not_applicable(run.trained.end)
+    if found := metrics(run.trained.log):
+        return passed(", ".join(found[:3]))
     lines = run.trained.log.splitlines()
-    plain = [line for line in lines if not _COLOUR.search(line)]
-    found = [match[0] for line in plain if (match := _METRIC.search(line))]
-    if found:
-        return passed(f"{len(found)} of {len(lines)} lines, such as {found[-1]!r}")
     return warned(
-        f"none of the {len(lines)} lines of the log has a name and a plain number",
+        f"none of the {len(lines)} lines of the log has the name and the plain number of a metric",
         "Print metrics as `name=value;`, such as `validation_loss=0.25;`, without colour codes.",
     )
 
 
-@rule("T41", observes="trained")
+@rule("T35", "T41", observes="trained")
 def loses_no_files(run: Run) -> Finding:
-    """A job writes no files but below /opt/ml and /tmp: the others are lost at its end."""
+    """A job writes no files where they are lost at its end, /tmp excepted."""
     if run.trained.exit_code != 0:
         return not_applicable(run.trained.end)
-    lost = _lost(run.trained.container.written())
+    output = [f"/opt/ml/output/{name}" for name in run.trained.output]
+    lost = _lost([*run.trained.container.written(), *output])
     if not lost:
         return passed("it wrote no files elsewhere")
     return warned(
@@ -92,14 +104,27 @@ def loses_no_files(run: Run) -> Finding:
 def _lost(written: list[str]) -> list[str]:
     """Return the files among what was written; bytecode is made again whenever it is missing."""
     directories = {path.rpartition("/")[0] for path in written}
-    kept = ("/opt/ml/", "/tmp/", "/dev/", "/run/")  # noqa: S108 - in the container
     return [
         path
         for path in written
         if path not in directories
-        and not f"{path}/".startswith(kept)
+        and not _KEPT.match(f"{path}/")
         and not path.endswith((".pyc", "/__pycache__"))
     ]
+
+
+@rule("T27", "T31", observes="trained")
+def needs_no_writable_input(run: Run) -> Finding:
+    """A job ends with 0 where its input cannot be written to, as in FastFile mode."""
+    if run.writes_to_input:
+        return warned(
+            "it ends with 0 only where it may write to its input, so the run goes on with that; "
+            f"else, {run.on_read_only.failure or run.on_read_only.end}",
+            "Write nothing into a channel: copy to /tmp what has to change.",
+        )
+    if run.trained.exit_code != 0:
+        return not_applicable(run.trained.end)
+    return passed("it does")
 
 
 @rule("T31", observes="on_training")
@@ -113,10 +138,13 @@ def takes_either_channel(run: Run) -> Finding:
         )
     if run.trained.exit_code != 0:
         return not_applicable(run.trained.end)
-    if run.on_training.exit_code == 0:
+    job = run.on_training
+    if run.writes_to_input:
+        job = run.job_with(channels={"training": run.data})
+    if job.exit_code == 0:
         return passed("both do")
     return warned(
-        f"on `training`, {run.on_training.failure or run.on_training.end}",
+        f"on `training`, {job.failure or job.end}",
         'Read the channel `training`, too: it is what `fit("s3://...")` sends.',
     )
 
@@ -180,7 +208,7 @@ def two_hosts(run: Run) -> Finding:
     ends = "; ".join(f"{name}: {job.failure or job.end}" for name, job in jobs.items())
     if any(job.exit_code is None for job in jobs.values()):
         return failed(ends, "Give up with a sentence when another host is not there in time.")
-    if all(job.exit_code != 0 and job.failure for job in jobs.values()):
+    if all(job.exit_code != 0 and _REFUSES.search(job.failure or "") for job in jobs.values()):
         return not_applicable(f"it refuses a job of two hosts, so it has to be given one: {ends}")
     if any(job.exit_code != 0 for job in jobs.values()):
         return failed(
@@ -189,36 +217,49 @@ def two_hosts(run: Run) -> Finding:
     models = {name: job.model for name, job in jobs.items() if job.model}
     if not models:
         return failed("no host left a model", "Let the first of `hosts` save the model.")
-    if clash := _clash(list(jobs.values())):
+    if clash := _clash(models):
         return warned(
-            f"the hosts leave different files named {clash}, and one overwrites the other",
+            clash,
             "Let the first of `hosts` in resourceconfig.json save the model, and no other, or "
             "refuse to train on several.",
         )
     return passed(f"a model on {' and '.join(models)}")
 
 
-def _clash(jobs: list[Job]) -> str:
-    """Return the name of a file that two hosts have with different content, if there is one."""
-    for one, other in combinations(jobs, 2):
-        for name in sorted(one.model.keys() & other.model.keys()):
-            if one.model[name] != other.model[name]:
-                return name
+def _clash(models: Mapping[str, Mapping[str, bytes]]) -> str:
+    """Say in what the models that hosts left are more than one, or nothing if they are the same.
+
+    All their files end up in one archive.
+    """
+    for (one, its), (other, theirs) in combinations(models.items(), 2):
+        for name in sorted(its.keys() & theirs.keys()):
+            if its[name] != theirs[name]:
+                return f"the hosts leave different files named {name}, and one overwrites the other"
+        if rest := sorted(its.keys() ^ theirs.keys()):
+            whose = one if rest[0] in its else other
+            return f"{one} and {other} leave files of different names: {rest[0]} is {whose}'s alone"
     return ""
 
 
 @rule("T57", observes="bereft")
 def notices_a_lost_host(run: Run) -> Finding:
-    """A host fails in time, and says why, when the other host of its job is killed."""
-    job, limit = run.bereft, run.given.limits.lost_host
+    """Each host fails in time, and says why, when the other host of its job is killed."""
     cure = "Give all that waits for another host a time limit, and fail with a sentence at its end."
-    if job.exit_code is None:
-        return failed(f"one is killed, and the other still runs {limit:g} s later", cure)
-    if job.exit_code == 0:
-        return failed("one is killed, and the other ends with exit code 0", cure)
-    if not job.failure:
-        return failed(f"there is no failure file; {job.end}", cure)
-    return passed(job.failure.strip())
+    limit = run.given.limits.lost_host
+    noticed = []
+    for lost, job in run.bereft.items():
+        if job.goes_on:
+            continue
+        if job.exit_code is None:
+            return failed(f"{lost} is killed, and {job.host} still runs {limit:g} s later", cure)
+        if job.exit_code == 0:
+            return failed(f"{lost} is killed, and {job.host} ends with exit code 0", cure)
+        if not job.failure:
+            return failed(f"there is no failure file when {lost} is killed; {job.end}", cure)
+        noticed.append(f"without {lost}: {job.failure.strip()}")
+    if not noticed:
+        return not_applicable("each host trains on without the other: neither needs it")
+    return passed("; ".join(noticed))
 
 
 def _without(run: Run, what: str, cure: str) -> Finding:
@@ -284,6 +325,42 @@ def failure_file(run: Run) -> Finding:
     return passed(repr(sentence[:200]))
 
 
+@rule("T10", "T12", "T22", observes="channelless")
+def fails_without_channel(run: Run) -> Finding:
+    """A job without any channel ends with an exit code that is not 0, and says why."""
+    cure = "Say which channel is missing, in /opt/ml/output/failure too, and end with exit code 1."
+    if wrong := _no_refusal(run, run.channelless):
+        return failed(f"without a channel {wrong}", cure)
+    return passed(repr((run.channelless.failure or "")[:200]))
+
+
+@rule("T10", "T12", observes="misled")
+def fails_on_malformed_data(run: Run) -> Finding:
+    """A job on empty or malformed files ends with an exit code that is not 0, and says why."""
+    cure = "Say what was found in which file and line, in /opt/ml/output/failure too; end with 1."
+    wrong = {what: fault for what, job in run.misled.items() if (fault := _no_refusal(run, job))}
+    if not wrong:
+        return passed(f"on {', '.join(run.misled)}")
+    found = "; ".join(f"on {what} {fault}" for what, fault in wrong.items())
+    # Whether one bad line among good ones is to stop a job is a matter of taste.
+    bearable = all(what not in HOPELESS and run.misled[what].exit_code == 0 for what in wrong)
+    return warned(found, cure) if bearable else failed(found, cure)
+
+
+def _no_refusal(run: Run, job: Job) -> str:
+    """Say what is wrong with the end of a job that cannot be done, or nothing.
+
+    That no job at all writes a failure file is for `failure_file` to say.
+    """
+    if job.exit_code == 0:
+        return "the job ends with exit code 0"
+    if job.exit_code is None:
+        return job.end
+    if (job.failure or "").strip() or not (run.refused.failure or "").strip():
+        return ""
+    return f"there is no failure file: {job.end}"
+
+
 @rule("T4", "T8", "X24", observes="stopped")
 def hears_sigterm(run: Run) -> Finding:
     """A job that is stopped ends by itself before SIGKILL comes, 120 s after SIGTERM."""
@@ -292,7 +369,19 @@ def hears_sigterm(run: Run) -> Finding:
             run.stopped.end,
             "Handle SIGTERM: PID 1 ignores it otherwise. A shell script must exec the program.",
         )
+    if not _was_stopped(run):
+        return not_applicable(f"{_TOO_SHORT}; {LONGER}")
     return passed(run.stopped.end)
+
+
+def _was_stopped(run: Run) -> bool:
+    """Say whether the job that was asked to stop did: it may have been at its end anyhow."""
+    job = run.stopped
+    if run.given.endless or job.exit_code != run.trained.exit_code:
+        return True
+    asked = job.stopped or 0.0
+    left = run.trained.seconds - asked  # as an ordinary job needs it
+    return left >= _TELLING and job.seconds - asked < left / 2
 
 
 @rule("T8", observes="stopped")
@@ -300,6 +389,8 @@ def stops_with_a_model(run: Run) -> Finding:
     """A job that is stopped keeps what it has learnt."""
     if run.stopped.exit_code is None:
         return not_applicable("it was killed")
+    if not _was_stopped(run):
+        return not_applicable(_TOO_SHORT)
     if run.stopped.model:
         return passed(f"it left {', '.join(run.stopped.model)}")
     return warned(
@@ -333,7 +424,7 @@ def logs_at_once(run: Run) -> Finding:
 @rule("T37", "T38", "T39", "X42", observes="resumed")
 def resumes(run: Run) -> Finding:
     """A job that was stopped and is started anew on its checkpoints goes on, and ends as before."""
-    codes = {0, run.stopped.exit_code} if run.resumed.stopped else {0}
+    codes = {0} if run.resumed.stopped is None else {0, run.stopped.exit_code}
     if run.resumed.exit_code not in codes:
         return failed(
             run.resumed.failure or run.resumed.end,
@@ -341,7 +432,7 @@ def resumes(run: Run) -> Finding:
             "`.sagemaker-uploaded` or `.sagemaker-uploading`, and give a checkpoint its name when "
             "it is whole.",
         )
-    first, then = _counts(run.stopped.log), _counts(run.resumed.log)
+    first, then = counts(run.stopped.log), counts(run.resumed.log)
     told = [name for name, seen in first.items() if seen[0] < seen[-1] and name in then]
     if not told:
         return not_applicable(
@@ -356,11 +447,3 @@ def resumes(run: Run) -> Finding:
         f"its log begins again at {seen}",
         "Read the last checkpoint before training begins, and go on from what it says.",
     )
-
-
-def _counts(log: str) -> dict[str, list[int]]:
-    """Return the numbers of epochs and the like in a log, in its order, by their name."""
-    counts: dict[str, list[int]] = {}
-    for name, number in _COUNT.findall(log):
-        counts.setdefault(name.lower(), []).append(int(number))
-    return counts

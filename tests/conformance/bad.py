@@ -24,6 +24,13 @@ SAVED = "    save(means, MODEL)\n"
 #: Where it has read a job's hyperparameters, and its hosts.
 GIVEN = "file.read_text()) if file.exists() else {}\n"
 HOSTS = '    hosts = json.loads((INPUT / "config" / "resourceconfig.json").read_text())\n'
+#: What gives an image an entry point that knows no other argument than `train`.
+ONLY_TRAIN = r"""
+RUN printf '#!/bin/sh\n[ $1 = train ] && exec train\necho no $1\nexit 2\n' >/main && chmod 755 /main
+ENTRYPOINT ["/main"]"""
+#: Whether a job has no channel, and what takes a text for a number.
+NO_CHANNEL = "not any((INPUT / 'data').iterdir())"
+LENIENT = "float(cell if cell.isdecimal() else 0)"
 #: Where serve.py has read the body of an invocation.
 BODY = "        body = self.body()\n"
 #: Where it answers /ping, and what waits with the answer while threads are in some functions.
@@ -58,7 +65,7 @@ class Bad:
     scratch: bool = False  #: the two programs in /bin and nothing else, which is saved at once
     config: Mapping[str, str] = field(default_factory=dict)  #: of the image, as in `docker save`
     hyperparameters: Mapping[str, str] = field(default_factory=dict)  #: of the run
-    media_type: str = "application/vnd.docker.distribution.manifest.v2+json"  #: in the engine
+    media_type: str = ""  #: of its manifest, in an engine that keeps one
     limits: Limits = PATIENT
 
 
@@ -70,6 +77,21 @@ BAD = [
         "image.programs",
         "serve cannot be executed",
         dockerfile="RUN chmod 644 /opt/program/serve",
+    ),
+    Bad(
+        "image.programs",
+        "train cannot be executed",
+        dockerfile="RUN cd /opt/program && mv train it && chmod 644 it && ln -s it train",
+    ),
+    Bad(
+        "image.programs",
+        "exits with 2, whether its argument is",
+        dockerfile='ENTRYPOINT ["/usr/local/bin/python"]',
+    ),
+    Bad(
+        "image.programs",
+        "exits with 127, whether its argument is",
+        dockerfile='ENV PATH=/usr/local/bin:/usr/bin:/bin\nENTRYPOINT ["/usr/bin/env"]',
     ),
     Bad("image.size", "GB", limits=Limits(image_bytes=1)),
     Bad(
@@ -89,6 +111,18 @@ BAD = [
         "image.exec_format",
         "not on the image's PATH",
         serve=("/usr/local/bin/python -u\n", "/usr/bin/env python2\n"),
+    ),
+    Bad(
+        "image.exec_format",
+        "train is neither a binary",
+        train=("#!/usr/local/bin/python -u\n", "\n"),
+        dockerfile="RUN mv /opt/program/train /srv/it && ln -s ../../srv/it /opt/program/train",
+    ),
+    Bad(
+        "image.exec_format",
+        "no such interpreter",
+        train=("#!/usr/local/bin/python", "#!/srv/python"),
+        dockerfile="RUN ln -s nowhere /srv/python",
     ),
     Bad(
         "image.manifest_type",
@@ -115,6 +149,18 @@ BAD = [
         "image.no_secrets",
         "AWS_SECRET_ACCESS_KEY",
         dockerfile="ENV AWS_SECRET_ACCESS_KEY=x",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secrets",
+        "ENV sets INDEX",
+        dockerfile="ENV INDEX=https://user:x@localhost/simple",
+        scratch=True,
+    ),
+    Bad(
+        "image.no_secrets",
+        "/opt/program/tests/.env",
+        dockerfile="COPY train /opt/program/tests/.env",
         scratch=True,
     ),
     Bad(
@@ -172,6 +218,48 @@ BAD = [
         train=("write_text(str(error))", "write_text('Traceback' + str(error))"),
     ),
     Bad(
+        "training.fails_without_channel",
+        "exit code 0",
+        train=(READ, f"    if {NO_CHANNEL}: sys.exit(0)\n{READ}"),
+    ),
+    Bad(
+        "training.fails_without_channel",
+        "no failure file",
+        train=(READ, f"    if {NO_CHANNEL}: sys.exit(3)\n{READ}"),
+    ),
+    Bad(
+        "training.fails_without_channel",
+        "was killed",
+        train=(READ, f"    while {NO_CHANNEL}: time.sleep(1)\n{READ}"),
+        limits=replace(PATIENT, refusal=2),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on empty files the job ends with exit code 0",
+        train=("        if lines:\n", "        if files:\n"),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on files of nonsense the job ends with exit code 0",
+        train=("path.read_text().splitlines()", "path.read_text(errors='replace').splitlines()"),
+        dockerfile=f"RUN sed -i 's/float(cell)/{LENIENT}/' /opt/program/train",
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on a word in a column of numbers the job ends with exit code 0",
+        train=("float(cell)", LENIENT),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on a line cut short the job ends with exit code 0",
+        train=("zip(*table, strict=True)", "zip(*table)"),
+    ),
+    Bad(
+        "training.needs_no_writable_input",
+        "Read-only file system",
+        train=(READ, f"    (INPUT / 'data' / 'cache').write_text('x')\n{READ}"),
+    ),
+    Bad(
         "training.hears_sigterm",
         "was killed",
         train=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
@@ -201,20 +289,34 @@ BAD = [
         train=(READ, f"{READ}    Path('/srv/secret').read_text()\n"),
         dockerfile="RUN touch /srv/secret && chmod 600 /srv/secret && chown 12345 /srv/secret",
     ),
-    Bad(
-        "training.prints_metrics",
-        "name and a plain number",
-        train=('print(f"epoch={epoch}; ', 'print("'),
-    ),
-    Bad(
-        "training.prints_metrics",
-        "name and a plain number",
-        train=('print(f"epoch={epoch}; ', 'print(f"\\x1b[32m'),
+    *(
+        Bad(
+            "training.prints_metrics",
+            "the name and the plain number of a metric",
+            train=('print(f"epoch={epoch}; train_loss={1 / (epoch + 1)};")', f"print({text})"),
+        )
+        for text in (
+            '"the loss falls"',
+            '"train_loss=nan;"',
+            'f"train_loss=\\x1b[32m{1 / (epoch + 1)}"',
+            'f"epoch={epoch}"',
+            '"Python: 3.11"',
+        )
     ),
     Bad(
         "training.loses_no_files",
         "1 files are lost at the end, such as /root/results",
         train=(READ, f"{READ}    Path('/root/results').write_text('x')\n"),
+    ),
+    Bad(
+        "training.loses_no_files",
+        "such as /opt/ml/results",
+        train=(READ, f"{READ}    Path('/opt/ml/results').write_text('x')\n"),
+    ),
+    Bad(
+        "training.loses_no_files",
+        "such as /opt/ml/output/results",
+        train=(READ, f"{READ}    Path('/opt/ml/output/results').write_text('x')\n"),
     ),
     Bad(
         "training.takes_either_channel",
@@ -257,6 +359,16 @@ BAD = [
     ),
     Bad(
         "training.two_hosts",
+        "algo-1 and algo-2 leave files of different names: algo-1.json is algo-1's alone",
+        train=(SAVED, "    save(means, MODEL.with_name(os.uname().nodename + '.json'))\n"),
+    ),
+    Bad(
+        "training.two_hosts",
+        "algo-1: Sorry; algo-2: Sorry",
+        train=(READ, f"{READ}{HOSTS}    if len(hosts['hosts']) > 1: raise ValueError('Sorry')\n"),
+    ),
+    Bad(
+        "training.two_hosts",
         "was killed",
         train=(READ, f"{READ}{HOSTS}    time.sleep(60 if len(hosts['hosts']) > 1 else 0)\n"),
         limits=Limits(hosts=1),
@@ -276,6 +388,24 @@ BAD = [
         "still runs 12 s later",
         train=("    if not here:\n", "    while not here: time.sleep(1)\n    if 0:\n"),
         limits=replace(PATIENT, lost_host=12),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "algo-2 is killed, and algo-1 still runs",
+        train=(
+            "    if not here:\n",
+            "    while not here:\n        print('waiting')\n        time.sleep(1)\n    if 0:\n",
+        ),
+        limits=replace(PATIENT, lost_host=6),
+    ),
+    Bad(
+        "training.notices_a_lost_host",
+        "algo-1 is killed, and algo-2 still runs",
+        train=(
+            "    if not here:\n",
+            "    while not here and os.uname()[1] == 'algo-2': time.sleep(1)\n    if not here:\n",
+        ),
+        limits=replace(PATIENT, lost_host=6),
     ),
     Bad(
         "training.notices_a_lost_host",

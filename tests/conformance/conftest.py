@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import tarfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING
-from unittest.mock import PropertyMock, patch
+from unittest.mock import patch
 
 import pytest
 from conformance.check import check
-from conformance.description import Description
 from conformance.run import Given
 from conformance.server import Payload
 
@@ -27,6 +31,16 @@ if TYPE_CHECKING:
     from conformance.run import Limits
 
 GOOD = Path(__file__).parent / "good"
+CLIENT = """#!/bin/sh
+case "$1 $2" in
+"image inspect") {docker} "$@" | python3 -c '{described}' ;;
+*) exec {docker} "$@" ;;
+esac
+"""
+DESCRIBE = """import json, sys
+found = json.load(sys.stdin)
+found[0]["Descriptor"] = {{"mediaType": "{media_type}"}}
+print(json.dumps(found))"""
 
 
 @pytest.fixture(scope="session")
@@ -98,20 +112,35 @@ def find(
     rules: list[Rule],
     limits: Limits = PATIENT,
     hyperparameters: Mapping[str, str] | None = None,
-    media_type: str = Bad.media_type,
+    *,
+    endless: Mapping[str, str] = MappingProxyType({"epochs": "1000000"}),
 ) -> dict[str, Finding]:
-    """Try some rules on the good image or one that was made of it; return what each finds.
-
-    No engine makes manifests of every media type: it is told which one it has.
-    """
+    """Try some rules on the good image or one that was made of it; return what each finds."""
     given = Given(
         image=image,
         channel=channel,
         payload=Payload(b"1.5,2.5\n0,1\n", "text/csv"),
         hyperparameters=hyperparameters or {},
-        endless={"epochs": "1000000"},
+        endless=endless,
         limits=limits,
     )
-    kept = PropertyMock(return_value=media_type)
-    with patch.object(Description, "media_type", kept):
-        return {verdict.rule.key: verdict.finding for verdict in check(given, rules)}
+    return {verdict.rule.key: verdict.finding for verdict in check(given, rules)}
+
+
+@contextmanager
+def engine_that_keeps(media_type: str) -> Iterator[None]:
+    """Let the client tell of a manifest of that type, as one of Docker 28 with containerd's store.
+
+    An engine without that store, which most are tested with, keeps no manifest at all.
+    """
+    if not media_type:
+        yield
+        return
+    described = DESCRIBE.format(media_type=media_type)
+    with TemporaryDirectory() as directory:
+        client = Path(directory, "docker")
+        client.write_text(CLIENT.format(docker=shutil.which("docker"), described=described))
+        client.chmod(0o755)
+        path = f"{directory}{os.pathsep}{os.environ['PATH']}"
+        with patch.dict(os.environ, {"PATH": path}):
+            yield

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tarfile
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -13,7 +14,7 @@ import pytest
 from conformance.check import rules
 
 from tests import engine
-from tests.conformance.bad import Bad
+from tests.conformance.bad import ONLY_TRAIN, Bad
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -74,6 +75,55 @@ def test_a_failure_is_the_exit_code(
     assert "cure:  Write the sentence" in done.stdout
     assert "the job failed and left no failure file" == failure.get("message")
     assert "serving." not in done.stdout
+
+
+@pytest.mark.docker
+def test_an_image_that_does_not_train_is_not_asked_to(
+    bad_image: Callable[[Bad], str], channel: Path, tmp_path: Path
+) -> None:
+    """But if training is all that it is to be checked for: that is its one failure."""
+    image, report = (
+        bad_image(Bad("", "", dockerfile="RUN rm /opt/program/train")),
+        tmp_path / "json",
+    )
+    done = run(image, "--train", channel, "--only", "train", "--json", report)
+    found = {one["rule"]: one["outcome"] for one in json.loads(report.read_text("utf-8"))["rules"]}
+    training = {outcome for rule, outcome in found.items() if rule.startswith("training.")}
+
+    assert 1 == done.returncode, done.stdout + done.stderr
+    assert "no program train is on PATH" in done.stdout
+    assert ["image.programs"] == [rule for rule in found if found[rule] == "failed"]
+    assert {"not applicable"} == training
+
+
+@pytest.mark.docker
+def test_a_model_may_be_given(bad_image: Callable[[Bad], str], tmp_path: Path) -> None:
+    """As the model.tar.gz that an endpoint gets, to an image that makes none."""
+    model, payload = tmp_path / "model.tar.gz", tmp_path / "payload.csv"
+    with tarfile.open(model, "w:gz") as archive:
+        (tmp_path / "model.json").write_text("[2.0, 3.0]", "utf-8")
+        archive.add(tmp_path / "model.json", "./model.json")
+    payload.write_text("1.5,2.5\n0,1\n", "utf-8")
+    done = run(
+        *(bad_image(Bad("", "", dockerfile="RUN rm /opt/program/train")), "--only", "batch"),
+        *("--model", model, "--payload", payload, "--content-type", "text/csv"),
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert "ok   batch.one_line_for_each" in done.stdout
+    assert "ok   image.programs" in done.stdout
+
+
+@pytest.mark.docker
+def test_an_entry_point_that_cannot_serve_fails_where_it_is_to(
+    bad_image: Callable[[Bad], str],
+) -> None:
+    """It does not know the argument `serve`, which is the one failure."""
+    done = run(bad_image(Bad("", "", dockerfile=ONLY_TRAIN)), "--only", "batch")
+
+    assert 1 == done.returncode, done.stdout + done.stderr
+    assert "does not know the argument `serve`" in done.stdout
+    assert " 1 failed" in done.stdout
 
 
 @pytest.mark.docker

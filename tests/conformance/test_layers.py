@@ -69,6 +69,28 @@ def test_a_layer_may_be_a_link_to_one_that_comes_later(saves: Callable[..., None
 
 
 @pytest.mark.parametrize(
+    ("above", "hidden"),
+    [
+        ("opt/a", {"/opt/a"}),
+        ("opt/.wh.a", {"/opt/a"}),
+        ("opt/sub/.wh..wh..opq", {"/opt/sub/b"}),
+        (".wh.opt", {"/opt/a", "/opt/sub/b"}),
+        ("opt/sub", {"/opt/sub/b"}),
+        ("opt/aa", set()),
+    ],
+)
+def test_a_later_layer_replaces_and_removes_files(
+    saves: Callable[..., None], above: str, hidden: set[str]
+) -> None:
+    """By the names that OCI's layers have for it; what is hidden is still in the image."""
+    saves(archive({"opt/a": b"x", "opt/sub/b": b"x"}), archive({above: b""}))
+    below = [file for file in layers.files("image") if file.layer == 0]
+
+    assert ["/opt/a", "/opt/sub/b"] == [file.path for file in below]
+    assert hidden == {file.path for file in below if file.hidden}
+
+
+@pytest.mark.parametrize(
     "content", [ZSTD, gzip.compress(archive({"b": b"x"}))[:40], b""], ids=["zstd", "cut", "none"]
 )
 def test_a_layer_that_cannot_be_read_is_not_an_empty_one(

@@ -15,8 +15,8 @@ from conformance.finding import Outcome
 from conformance.rule import judge
 from conformance.run import Given, Run
 
-from tests.conformance.bad import BAD, BODY, PATIENT, READ, Bad
-from tests.conformance.conftest import find
+from tests.conformance.bad import BAD, BODY, HOSTS, ONLY_TRAIN, PATIENT, READ, Bad
+from tests.conformance.conftest import engine_that_keeps, find
 from tests.conftest import PROJECT
 from tests.engine import docker
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from conformance.rule import Rule
 
 BY_KEY = {rule.key: rule for rule in rules()}
+
+TRAIN = "/opt/program/train"
+TESTS = "/usr/local/lib/python3.11/site-packages/x/tests"
+KEY = "-----BEGIN PRIVATE KEY-----"
 
 #: A run over the good image cannot try these, and why.
 NOT_TRIED = {"image.entry_point_form": "it has no entry point"}
@@ -81,14 +85,9 @@ def test_a_bad_image_is_caught_by_its_rule_alone(
     bad: Bad, bad_image: Callable[[Bad], str], channel: Path
 ) -> None:
     """What broke is named, with a cure, and nothing else is."""
-    found = find(
-        bad_image(bad),
-        channel,
-        neighbours(bad.rule),
-        bad.limits,
-        bad.hyperparameters,
-        bad.media_type,
-    )
+    image = bad_image(bad)
+    with engine_that_keeps(bad.media_type):
+        found = find(image, channel, neighbours(bad.rule), bad.limits, bad.hyperparameters)
     broken = {
         key: finding
         for key, finding in found.items()
@@ -103,7 +102,8 @@ def test_a_bad_image_is_caught_by_its_rule_alone(
 @pytest.mark.docker
 def test_the_good_image_keeps_every_rule(good_image: str, channel: Path) -> None:
     """Not by being passed over: each rule is tried."""
-    found = find(good_image, channel, rules(), hyperparameters={"epochs": "2"})
+    with engine_that_keeps("application/vnd.docker.distribution.manifest.v2+json"):
+        found = find(good_image, channel, rules(), hyperparameters={"epochs": "2"})
     rest = {key: one for key, one in found.items() if one.outcome is not Outcome.PASSED}
 
     assert set(NOT_TRIED) == set(rest), rest
@@ -121,6 +121,111 @@ def test_a_job_that_starts_slowly_is_not_stopped_before_it_trains(
     found = find(image, channel, [rule for rule in rules() if rule.observes == "stopped"])
 
     assert {Outcome.PASSED} == {finding.outcome for finding in found.values()}, found
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("endless", "says"),
+    [({}, "may not have heard the signal"), ({"unknown": "1"}, "before it could be stopped")],
+)
+def test_a_job_that_ends_anyhow_is_not_said_to_have_heard_a_signal(
+    bad_image: Callable[[Bad], str], channel: Path, endless: dict[str, str], says: str
+) -> None:
+    """It ignores SIGTERM, and is done soon after; nor is it said to have saved what it had."""
+    deaf = "RUN sed -i s/signal.SIGTERM,/signal.SIGUSR1,/ /opt/program/train"
+    image = bad_image(Bad("", "", train=("time.sleep(0.01)", "time.sleep(1)"), dockerfile=deaf))
+    keys = ["training.hears_sigterm", "training.stops_with_a_model"]
+    found = find(image, channel, [BY_KEY[key] for key in keys], endless=endless)
+
+    assert {Outcome.NOT_APPLICABLE} == {finding.outcome for finding in found.values()}, found
+    assert says in found[keys[0]].observed
+    assert "--endless epochs=1000000" in found[keys[0]].observed
+
+
+@pytest.mark.docker
+def test_a_job_that_ends_much_sooner_than_another_has_heard_the_signal(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """Though nobody says how to make it endless: six seconds are long enough."""
+    image = bad_image(Bad("", "", train=("time.sleep(0.01)", "time.sleep(1)")))
+    key = "training.hears_sigterm"
+    found = find(image, channel, [BY_KEY[key]], hyperparameters={"epochs": "6"}, endless={})
+
+    assert Outcome.PASSED is found[key].outcome, found
+
+
+@pytest.mark.docker
+def test_a_host_that_trains_on_alone_needs_no_other(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """Its log counts on when the other one is gone, so there was nothing to notice."""
+    image = bad_image(Bad("", "", train=("other = meet()", "other = None")))
+    key = "training.notices_a_lost_host"
+    found = find(image, channel, [BY_KEY[key]])
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert "trains on without the other" in found[key].observed
+
+
+@pytest.mark.docker
+def test_two_hosts_may_be_refused(bad_image: Callable[[Bad], str], channel: Path) -> None:
+    """With a sentence that says that one will do."""
+    refuse = "raise ValueError('instance_count is 2; this program trains on one host')"
+    image = bad_image(
+        Bad("", "", train=(READ, f"{READ}{HOSTS}    if len(hosts['hosts']) > 1: {refuse}\n"))
+    )
+    key = "training.two_hosts"
+    found = find(image, channel, [BY_KEY[key]])
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert "it refuses a job of two hosts" in found[key].observed
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        (
+            "image.unix_line_ends",
+            Bad("", "", train=("-u\n", "-u\r\n"), dockerfile=f"RUN sed -i 's/\\r$//' {TRAIN}"),
+        ),
+        (
+            "image.unix_line_ends",
+            Bad("", "", train=("-u\n", "-u\r\n"), dockerfile="RUN rm -r /opt/program"),
+        ),
+        (
+            "image.no_secrets",
+            Bad("", "", dockerfile=f"RUN mkdir -p {TESTS} && echo '{KEY}' >{TESTS}/key.pem"),
+        ),
+        (
+            "image.exec_format",
+            Bad("", "", dockerfile=f"RUN mv {TRAIN} /srv && ln -s /srv/train {TRAIN}"),
+        ),
+        ("image.programs", Bad("", "", dockerfile=ONLY_TRAIN)),
+    ],
+    ids=["mended later", "removed later", "a library's test", "a link", "an entry point"],
+)
+def test_what_looks_like_a_fault_and_is_none(
+    bad_image: Callable[[Bad], str], channel: Path, key: str, bad: Bad
+) -> None:
+    """The rule looks at what is run, and knows what libraries bring."""
+    found = find(bad_image(bad), channel, [BY_KEY[key]])
+
+    assert Outcome.PASSED is found[key].outcome, found
+
+
+@pytest.mark.docker
+def test_an_entry_point_is_asked_what_it_can_do(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """One that knows `train` alone is no failing server."""
+    image = bad_image(Bad("", "", dockerfile=ONLY_TRAIN))
+    keys = ["image.programs", "training.ends_with_0", "serving.starts"]
+    found = find(image, channel, [BY_KEY[key] for key in keys])
+
+    assert "knows train" in found[keys[0]].observed
+    assert Outcome.PASSED is found[keys[1]].outcome, found
+    assert Outcome.NOT_APPLICABLE is found[keys[2]].outcome, found
 
 
 @pytest.mark.docker

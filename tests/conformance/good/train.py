@@ -33,10 +33,10 @@ def rows() -> list[list[float]]:
     """Read the channel: the label, then the features."""
     for name in ("train", "training"):
         files = [path for path in sorted((INPUT / "data" / name).rglob("*")) if path.is_file()]
-        if files:
-            lines = [line for path in files for line in path.read_text().splitlines()]
+        lines = [line for path in files for line in path.read_text().splitlines()]
+        if lines:
             return [[float(cell) for cell in line.split(",")] for line in lines]
-    raise ValueError("The channel 'train' holds no files; put CSV files there.")
+    raise ValueError("The channel 'train' holds no lines; put CSV files there.")
 
 
 def first_epoch() -> int:
