@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-_FAILURES, _USAGE, _NOT_RUN = 1, 2, 3
+_FAILURES, _NOT_RUN = 1, 3
 
 _EXIT_CODES = """\
-The exit code is 0 if no rule failed, 1 if one did, 2 for wrong arguments, 3 if no run was possible.
+The exit code is 0 if no rule failed, 1 if one did, 2 for wrong arguments, 3 if no run was possible,
+or not of each rule.
 
   check.sh IMAGE --train DIR --payload rows.csv --content-type text/csv
   check.sh IMAGE --only serve --model model.tar.gz --payload row.json \\
@@ -41,10 +42,12 @@ def main() -> int:
     terminal = Terminal(sys.stdout, len(subjects))
     began = time.monotonic()
     verdicts = []
+    left: list[str] = []
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _give_up)
-        with closing(check(given, subjects, terminal.trying)) as found:  # type: ignore[type-var]
+        found = check(given, subjects, terminal.trying, left.append)
+        with closing(found):  # type: ignore[type-var]
             for verdict in found:
                 terminal.show(verdict)
                 verdicts.append(verdict)
@@ -53,16 +56,22 @@ def main() -> int:
         sys.stderr.write(f"check.sh: {error}\n")
         return _NOT_RUN
     except KeyboardInterrupt:
-        sys.stderr.write("\ncheck.sh: stopped; nothing of it is left in Docker.\n")
+        rest = "" if left else "; nothing of it is left in Docker"
+        sys.stderr.write(f"\ncheck.sh: stopped{rest}.\n")
         return _NOT_RUN
     except BrokenPipeError:  # `check.sh IMAGE | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _NOT_RUN
+    finally:
+        for sentence in left:
+            sys.stderr.write(f"check.sh: {sentence}\n")
     for path, report in ((arguments.json, as_json), (arguments.junit, as_junit)):
         if path:
             path.write_text(report(given.image, verdicts), "utf-8")
-    failures = any(verdict.finding.outcome is Outcome.FAILED for verdict in verdicts)
-    return _FAILURES if failures else 0
+    outcomes = {verdict.finding.outcome for verdict in verdicts}
+    if Outcome.FAILED in outcomes:
+        return _FAILURES
+    return _NOT_RUN if Outcome.ERROR in outcomes else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,22 +117,19 @@ def _given(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Gi
             image=arguments.image,
             channel=channel,
             payload=Payload(payload.read_bytes(), arguments.content_type) if payload else None,
-            model=_unpacked(arguments.model) if arguments.model else None,
+            model=_archive(arguments.model) if arguments.model else None,
             hyperparameters=_pairs(parser, arguments.hyperparameter),
             endless=_pairs(parser, arguments.endless),
             only=arguments.only,
         )
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError) as error:
         parser.error(str(error))
 
 
-def _unpacked(path: Path) -> dict[str, bytes]:
+def _archive(path: Path) -> bytes:
     with tarfile.open(path) as archive:
-        return {
-            member.name.removeprefix("./"): file.read()
-            for member in archive
-            if member.isfile() and (file := archive.extractfile(member))
-        }
+        archive.getmembers()  # or it is none
+    return path.read_bytes()
 
 
 def _pairs(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, str]:

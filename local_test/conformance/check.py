@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 # Each of these registers its rules.
 from conformance import batch, image, multi_model, serving, training  # noqa: F401
-from conformance.engine import Engine
+from conformance.engine import Engine, EngineError
 from conformance.rule import RULES, Rule, Verdict, judge
 from conformance.run import Given, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import NoReturn
 
 #: What `--only` may say, and the module of the rules that it means, in the order of a whole run.
 AREAS = {"train": "training", "serve": "serving", "batch": "batch", "multi-model": "multi_model"}
@@ -23,15 +24,34 @@ def rules(only: str | None = None) -> list[Rule]:
     return [rule for area in areas for rule in RULES if rule.area == area]
 
 
+def _refuse(sentence: str) -> NoReturn:
+    raise EngineError(sentence)
+
+
 def check(
-    given: Given, subjects: Iterable[Rule], trying: Callable[[Rule], None] = lambda _: None
+    given: Given,
+    subjects: Iterable[Rule],
+    trying: Callable[[Rule], None] = lambda _: None,
+    left: Callable[[str], None] = _refuse,
 ) -> Iterator[Verdict]:
-    """Yield what comes of each rule; at the end nothing of the run is left in Docker."""
+    """Yield what comes of each rule; at the end nothing of the run is left in Docker.
+
+    Args:
+        given: what is known of the image.
+        subjects: the rules.
+        trying: is told of each rule before it is tried.
+        left: is told what is left in Docker all the same, and how it is removed.
+
+    Raises:
+        EngineError: if no rule can be tried, since there is no Docker, or no such image.
+    """
     engine = Engine(given.image)
     try:
         run = Run(engine, given)
+        _ = run.image
         for subject in subjects:
             trying(subject)
             yield judge(subject, run)
     finally:
-        engine.remove_all()
+        for sentence in engine.remove_all():
+            left(sentence)

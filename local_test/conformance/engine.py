@@ -24,12 +24,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
+
+#: What a run makes, how it is listed and how removed, in an order in which that can be done.
+_KINDS = (
+    ("container", ("ps", "--all"), ("rm", "--force", "--volumes")),
+    ("network", ("network", "ls"), ("network", "rm")),
+    ("volume", ("volume", "ls"), ("volume", "rm", "--force")),
+)
+_PAUSES = (0.0, 1.0, 2.0)  # before each attempt to remove: Docker may still be about it
+
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+Z) ", re.MULTILINE)  # of a line, which ends in \n
 
 
 class EngineError(Exception):
-    """Docker did not do what it was asked: the run cannot go on."""
+    """Docker did not do what it was asked."""
 
 
 class StartError(Exception):
@@ -113,19 +122,35 @@ class Engine:
             self.ask("network", "create", *self._labels, *flags, name)
         return name
 
-    def remove_all(self) -> None:
-        """Remove all that the run made; nothing interrupts this."""
-        ours = ("--quiet", "--filter", f"label={self._label}")
+    def remove_all(self) -> list[str]:
+        """Remove all that the run made; nothing interrupts this.
+
+        Returns:
+            a sentence on each kind of thing of which something is left, with the cure.
+        """
         with _undisturbed():
-            for list_them, remove in (
-                (("ps", "--all"), ("rm", "--force", "--volumes")),
-                (("network", "ls"), ("network", "rm")),
-                (("volume", "ls"), ("volume", "rm", "--force")),
-            ):
-                with suppress(EngineError):
-                    names = self.ask(*list_them, *ours).decode().split()
-                    if names:
-                        self.ask(*remove, *names)
+            return [text for kind in _KINDS if (text := self._remove(*kind))]
+
+    def _remove(self, kind: str, listing: tuple[str, ...], removal: tuple[str, ...]) -> str:
+        ours = (*listing, "--quiet", "--filter", f"label={self._label}")
+        for pause in _PAUSES:
+            time.sleep(pause)
+            said = self._removed(ours, removal)
+            if not said:
+                return ""
+        return (
+            f"Of this run there may be {kind}s left: {said}\n"
+            f"  Remove them: docker {' '.join(ours)} | xargs docker {' '.join(removal)}"
+        )
+
+    def _removed(self, ours: tuple[str, ...], removal: tuple[str, ...]) -> str:
+        """Try it, and return what Docker says against it; nothing if nothing is left."""
+        try:
+            if names := self.ask(*ours).decode().split():
+                self.ask(*removal, *names)
+        except EngineError as error:
+            return str(error)
+        return ""
 
 
 def mount(volume: str, target: str, *, read_only: bool = False) -> tuple[str, str]:
@@ -203,6 +228,11 @@ class Container:
         ports = self.engine.describe("container", self.name)["NetworkSettings"]["Ports"] or {}
         bound = ports.get(f"{inside}/tcp")
         return int(bound[0]["HostPort"]) if bound else None
+
+    def ip(self) -> str | None:
+        """Return its own address, while it runs; not every machine has a way there."""
+        networks = self.engine.describe("container", self.name)["NetworkSettings"]["Networks"]
+        return next((found for one in networks.values() if (found := one["IPAddress"])), None)
 
     def written(self) -> list[str]:
         """Return the paths that the program made or changed outside of volumes and tmpfs."""

@@ -7,12 +7,13 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """The four ways in which a rule ends."""
+    """The ways in which a rule ends."""
 
     PASSED = "passed"
     FAILED = "failed"
     WARNED = "warned"
     NOT_APPLICABLE = "not applicable"
+    ERROR = "not tried"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ def warned(observed: str, cure: str) -> Finding:
     return Finding(Outcome.WARNED, observed, cure)
 
 
+def not_tried(observed: str, cure: str) -> Finding:
+    """Something failed that is not the image."""
+    return Finding(Outcome.ERROR, observed, cure)
+
+
 def not_applicable(reason: str) -> Finding:
-    """The rule says nothing of this image, or could not be tried."""
+    """The rule says nothing of this image, or of what was given with it."""
     return Finding(Outcome.NOT_APPLICABLE, reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 from conformance.finding import BlockedError, Finding, failed, not_applicable, passed
 from conformance.rule import rule
+from conformance.server import NO_REPLY, Ordinary
 
 if TYPE_CHECKING:
     from conformance.run import Run
@@ -26,6 +26,19 @@ _FULL = "Answer 507 before you read what cannot fit, or load in a process that m
 def _load(server: Server, name: str, url: str = _URL) -> Reply:
     body = json.dumps({"model_name": name, "url": url}).encode()
     return server.ask("POST", "/models", body, {"Content-Type": "application/json"})
+
+
+@rule("H37", observes="multi_model_started", asked_for_by="multi-model")
+def starts(run: Run) -> Finding:
+    """With SAGEMAKER_MULTI_MODEL=true, /ping answers 200 before any model is loaded."""
+    if run.multi_model_started.healthy:
+        return passed(f"after {run.multi_model_started.seconds:.1f} s")
+    if run.given.only is None and not run.started.healthy:
+        raise BlockedError(f"no server of the image comes up: {run.multi_model_started.end}")
+    return failed(
+        run.multi_model_started.end,
+        "Listen without a model: /opt/ml/model is empty there, and models come by POST /models.",
+    )
 
 
 @rule("H37", "H38", observes="multi_model")
@@ -99,9 +112,20 @@ def lists_by_page(run: Run) -> Finding:
     return passed(f"three models, pages: {pages}")
 
 
+def _need_scored(run: Run) -> None:
+    """Look whether the model scores the payload outside of a multi-model endpoint.
+
+    Raises:
+        BlockedError: if it does not; the rule `scores` says so.
+    """
+    if run.given.only is None and run.started.healthy:
+        _ = run.scored
+
+
 @rule("H40", observes="multi_model")
 def scores_with_a_loaded_model(run: Run) -> Finding:
     """POST /models/NAME/invoke scores the payload."""
+    _need_scored(run)
     _loaded(run, "scoring")
     headers = {
         "Content-Type": run.payload.content_type,
@@ -131,31 +155,32 @@ def unloads_a_model(run: Run) -> Finding:
 def loads_a_model_again(run: Run) -> Finding:
     """A model that was unloaded can be loaded again, and scores as before."""
     headers = {"Content-Type": run.payload.content_type}
-    replies: list[Reply] = []
-    for _ in range(2):
-        loaded = _load(run.multi_model, "again")
-        if loaded.status != HTTPStatus.OK and replies:
-            return failed(
-                f"after DELETE, POST /models gives {loaded}",
-                "Forget all of a model that is unloaded: SageMaker unloads to make room, and "
-                "loads again.",
-            )
-        if loaded.status != HTTPStatus.OK:
-            raise BlockedError(f"no model can be loaded: {loaded}")
-        replies.append(
-            run.multi_model.ask("POST", "/models/again/invoke", run.payload.body, headers)
-        )
-        run.multi_model.ask("DELETE", "/models/again")
-        left = run.multi_model.ask("GET", "/models/again")
-        if left.status == HTTPStatus.OK:
-            raise BlockedError(f"the model is not unloaded: {left}")
-    first, second = replies
-    if (first.status, first.body) != (second.status, second.body):
+
+    def score() -> Reply:
+        return run.multi_model.ask("POST", "/models/again/invoke", run.payload.body, headers)
+
+    _loaded(run, "again")
+    before = Ordinary(score)
+    before.learn()
+    run.multi_model.ask("DELETE", "/models/again")
+    left = run.multi_model.ask("GET", "/models/again")
+    if left.status == HTTPStatus.OK:
+        raise BlockedError(f"the model is not unloaded: {left}")
+    loaded = _load(run.multi_model, "again")
+    if loaded.status != HTTPStatus.OK:
         return failed(
-            f"loaded again: {second}, but at first: {first}",
-            "Load a model from its url each time, as at the first.",
+            f"after DELETE, POST /models gives {loaded}",
+            "Forget all of a model that is unloaded: SageMaker unloads to make room, and loads "
+            "again.",
         )
-    return passed("200, and the same reply")
+    after = score()
+    run.multi_model.ask("DELETE", "/models/again")
+    if before.fits(after):
+        return passed("200, and the same reply" + ", but for what varies" * before.varies)
+    return failed(
+        f"loaded again: {after}, but at first: {before.first}",
+        "Load a model from its url each time, as at the first.",
+    )
 
 
 @rule("H39", "H40", observes="multi_model")
@@ -186,7 +211,7 @@ def full_memory_is_507(run: Run) -> Finding:
     memory = f"{run.given.limits.memory_bytes / 2**20:.0f} MiB"
     try:
         reply = _load(run.crowded, "large", _LARGE_URL)
-    except (OSError, http.client.HTTPException) as error:
+    except NO_REPLY as error:
         return failed(
             f"a model of {memory} in a container of {memory} gets no reply: {error!r}", _FULL
         )

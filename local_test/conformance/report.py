@@ -20,7 +20,10 @@ _MARKS = {
     Outcome.FAILED: "FAIL",
     Outcome.WARNED: "warn",
     Outcome.NOT_APPLICABLE: "n/a ",
+    Outcome.ERROR: "ERR ",
 }
+#: What JUnit calls an image that is at fault, and what it calls a run that is.
+_FAULTS = {Outcome.FAILED: "failure", Outcome.ERROR: "error"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd]")
 
 
@@ -59,9 +62,13 @@ class Terminal:
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """Return how many rules ended in which way."""
+    """Return how many rules ended in which way; that all were tried goes without saying."""
     count = Counter(verdict.finding.outcome for verdict in verdicts)
-    return ", ".join(f"{count[outcome]} {outcome.value}" for outcome in Outcome)
+    return ", ".join(
+        f"{count[outcome]} {outcome.value}"
+        for outcome in Outcome
+        if count[outcome] or outcome is not Outcome.ERROR
+    )
 
 
 def as_json(image: str, verdicts: Sequence[Verdict]) -> str:
@@ -89,6 +96,7 @@ def as_junit(image: str, verdicts: Sequence[Verdict]) -> str:
         name=_xml(f"conformance of {image}"),
         tests=str(len(verdicts)),
         failures=str(count[Outcome.FAILED]),
+        errors=str(count[Outcome.ERROR]),
         skipped=str(count[Outcome.NOT_APPLICABLE]),
     )
     for verdict in verdicts:
@@ -97,8 +105,9 @@ def as_junit(image: str, verdicts: Sequence[Verdict]) -> str:
             suite, "testcase", classname=rule.area, name=rule.name, time=f"{verdict.seconds:.3f}"
         )
         text = _xml(f"{rule.sentence}\n{finding.observed}\n{finding.cure}".strip())
-        if finding.outcome is Outcome.FAILED:
-            ET.SubElement(case, "failure", message=_xml(finding.observed)).text = text
+        if finding.outcome in _FAULTS:
+            fault = _FAULTS[finding.outcome]
+            ET.SubElement(case, fault, message=_xml(finding.observed)).text = text
         elif finding.outcome is Outcome.NOT_APPLICABLE:
             ET.SubElement(case, "skipped", message=_xml(finding.observed))
         else:

@@ -6,20 +6,21 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http.client import OK
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from conformance import layers
-from conformance.archive import pack, tree, unpacked_by_root
+from conformance.archive import pack, tree, unpack, unpacked_by_root
 from conformance.description import Description
-from conformance.engine import mount
+from conformance.engine import EngineError, mount
 from conformance.entry_point import EntryPoint, entry_point
 from conformance.finding import BlockedError
 from conformance.job import Job, Request
 from conformance.log import goes_on
 from conformance.malformed import malformed
-from conformance.server import Payload, Server
+from conformance.server import NO_REPLY, Ordinary, Payload, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,10 +50,10 @@ class shared(Generic[T]):  # noqa: N801 - a decorator, like functools.cached_pro
         if self._name not in run.made:
             try:
                 run.made[self._name] = self._compute(run)
-            except BlockedError as error:
+            except (BlockedError, EngineError) as error:
                 run.made[self._name] = error
         found = run.made[self._name]
-        if isinstance(found, BlockedError):
+        if isinstance(found, (BlockedError, EngineError)):
             raise found
         return found  # type: ignore[no-any-return]
 
@@ -100,6 +101,8 @@ class Limits:
     start: float = 480  #: until `/ping` answers 200 (H14)
     train_stop: float = 120  #: from SIGTERM to SIGKILL (T8)
     serve_stop: float = 30  #: the same for servers (H3)
+    reply: float = 60  #: until a request has its reply (H17)
+    often: float = 15  #: in which a server gets many requests
     memory_bytes: int = 640 * 2**20  #: of a multi-model endpoint's container that is to be full
 
 
@@ -110,7 +113,7 @@ class Given:
     image: str
     channel: Path | None = None
     payload: Payload | None = None
-    model: Mapping[str, bytes] | None = None  #: instead of that of a job
+    model: bytes | None = None  #: a `model.tar.gz`, instead of that of a job
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     endless: Mapping[str, str] = field(default_factory=dict)  #: those that make a job long
     only: str | None = None
@@ -422,7 +425,7 @@ class Run:
     def artefact(self) -> Mapping[str, bytes]:
         """The files of the model: those given, those a job left, or none."""
         if self.given.model is not None:
-            return self.given.model
+            return unpack(unpacked_by_root(self.given.model))
         if not self.trains or self.given.channel is None:
             return {}
         if self.trained.exit_code != 0:
@@ -461,30 +464,96 @@ class Run:
 
     @shared
     def over_archive(self) -> Server:
-        """A server over the `model.tar.gz` of the image's own job, healthy or not.
+        """A server over a whole `model.tar.gz`, healthy or not.
 
         Other servers have the model's files alone, as SageMaker copies them from single objects.
 
         Raises:
-            BlockedError: if no job leaves a model, or the ordinary server is not healthy.
+            BlockedError: if there is none, or the ordinary server is not healthy.
         """
-        self._need_trained()
-        if not self.trained.model:
-            raise BlockedError("the job left no model")
+        unpacked = unpacked_by_root(self.packed_model)
         _ = self.server
-        volume = self.engine.volume(self.given.image, unpacked_by_root(self.trained.packed_model))
+        volume = self.engine.volume(self.given.image, unpacked)
         return self._server(model=mount(volume, "/opt/ml/model", read_only=True))
 
     @shared
+    def packed_model(self) -> bytes:
+        """The `model.tar.gz` of the image's own job, or the one that was given where none is run.
+
+        Raises:
+            BlockedError: if the job leaves no model.
+        """
+        if self.given.model is not None and not (self.given.channel and self.trains):
+            return self.given.model
+        self._need_trained()
+        if not self.trained.model:
+            raise BlockedError("the job left no model")
+        return self.trained.packed_model
+
+    @shared
+    def batch_started(self) -> Server:
+        """A server as a batch transform job has it, healthy or not.
+
+        Raises:
+            BlockedError: if the ordinary server is not healthy, where a rule has said so.
+        """
+        if self.given.only is None:
+            _ = self.server
+        return self._server("--env", "SAGEMAKER_BATCH=true")
+
+    @shared
     def batch(self) -> Server:
-        """A healthy server, as a batch transform job has it."""
-        _ = self.server
-        return _healthy(self._server("--env", "SAGEMAKER_BATCH=true"))
+        """The same, if it is healthy."""
+        return _healthy(self.batch_started)
+
+    @shared
+    def multi_model_started(self) -> Server:
+        """A server as a multi-model endpoint has it, healthy or not, with model `a` on disk."""
+        return self._multi_model(self._models("a"))
 
     @shared
     def multi_model(self) -> Server:
-        """A healthy server, as a multi-model endpoint has it, with models `a` and `b` on disk."""
-        return self._multi_model(self._models("a", "b"))
+        """The same, if it is healthy."""
+        return _healthy(self.multi_model_started)
+
+    @shared
+    def confined(self) -> Server:
+        """A server as root, without anything else that can be taken from it, healthy or not.
+
+        Raises:
+            BlockedError: if the ordinary server is not healthy.
+        """
+        return self._without(*(what for what in RESTRICTIONS if what != "user"))
+
+    def server_without(self, what: str) -> Server:
+        """Return a server that one of `RESTRICTIONS` is laid on, healthy or not.
+
+        If the one with all of them but the user does well, it is that one, as with jobs.
+
+        Raises:
+            BlockedError: if the ordinary server is not healthy, or this one could not be reached.
+        """
+        _ = self.server
+        if what == "network" and not self.server.reaches_container():
+            raise BlockedError("a container without a network is out of this machine's reach")
+        if what != "user" and self._does_well(self.confined):
+            return self.confined
+        return self._without(what)
+
+    def _without(self, *whats: str) -> Server:
+        cut_off = "network" in whats and self.server.reaches_container()
+        flags = [flag for what in whats if what != "network" for flag in RESTRICTIONS[what]]
+        if cut_off:  # a server has to be reached, though it reaches nothing
+            flags += ["--network", self.engine.network(internal=True)]
+        return self._server(*flags, published=not cut_off)
+
+    def _does_well(self, server: Server) -> bool:
+        try:
+            return server.healthy and (
+                self.given.payload is None or server.invoke(self.given.payload).status == OK
+            )
+        except NO_REPLY:
+            return False
 
     @shared
     def crowded(self) -> Server:
@@ -497,7 +566,8 @@ class Run:
             file.truncate(memory)
             Path(file.name).chmod(0o644)
             self.engine.put(self.given.image, models, Path(file.name), f"large/model/{name}")
-        return self._multi_model(models, "--memory", f"{memory}b", "--memory-swap", f"{memory}b")
+        little = ("--memory", f"{memory}b", "--memory-swap", f"{memory}b")
+        return _healthy(self._multi_model(models, *little))
 
     def _models(self, *names: str) -> str:
         """Return a volume that has the model under each of these names.
@@ -518,9 +588,7 @@ class Run:
 
     def _multi_model(self, models: str, *options: str) -> Server:
         mounted = mount(models, "/opt/ml/models", read_only=True)
-        options = (*mounted, "--env", "SAGEMAKER_MULTI_MODEL=true", *options)
-        server = Server(self.engine, self.given.image, options)
-        return _healthy(server.start(self.given.limits.start))
+        return self._server("--env", "SAGEMAKER_MULTI_MODEL=true", *options, model=mounted)
 
     @property
     def payload(self) -> Payload:
@@ -533,13 +601,37 @@ class Run:
             raise BlockedError("there is no body to score; give one with --payload")
         return self.given.payload
 
+    @shared
+    def scored(self) -> Ordinary:
+        """What the payload is answered with.
+
+        Raises:
+            BlockedError: if that is not 200; the rule `scores` says so.
+        """
+        payload, server = self.payload, self.server
+        try:
+            ordinary = Ordinary(lambda: server.invoke(payload))
+        except NO_REPLY as error:
+            raise BlockedError(f"the payload is not scored: {error!r}") from error
+        if ordinary.first.status != OK:
+            raise BlockedError(f"the payload is not scored: {ordinary.first}")
+        return ordinary
+
     def _server(
-        self, *options: str, inside: int = 8080, model: tuple[str, ...] | None = None
+        self,
+        *options: str,
+        inside: int = 8080,
+        model: tuple[str, ...] | None = None,
+        published: bool = True,
     ) -> Server:
         if not self.serves:
             raise BlockedError("the image has no program `serve`")
         mounted = self.model if model is None else model
-        server = Server(self.engine, self.given.image, (*mounted, *options), inside)
+        server = Server(
+            *(self.engine, self.given.image, (*mounted, *options), inside),
+            published=published,
+            reply_seconds=self.given.limits.reply,
+        )
         return server.start(self.given.limits.start)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: A good program is given all the time it may need; a bad one that would use it all, less.
-PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30, memory_bytes=64 << 20)
+PATIENT = Limits(job=120, start=120, train_stop=60, serve_stop=30, reply=300, memory_bytes=64 << 20)
 
 #: Where train.py reads the channel.
 READ = "    table = rows()\n"
@@ -40,6 +40,46 @@ PING_WAITS = """"/ping":
             if sum(name in "{names}".split() for name in frames) >= {threads}:
                 threading.Event().wait(3)
 """
+#: What waits with the answer to the second ping, and to no other.
+PING_IS_LATE = """"/ping":
+            seen = vars(threading).setdefault("seen", [])
+            seen.append(1)
+            if len(seen) == 2:
+                threading.Event().wait(2.5)
+"""
+#: What takes two large bodies, and no more.
+TWO_LARGE = f"""{BODY}        if len(body) > 1_000_000:
+            seen = vars(threading).setdefault("seen", [])
+            seen.append(1)
+            if len(seen) > 2: return self.answer(503)
+"""
+#: Where it sends a body, and what sends the first one byte by byte.
+SENT = "            self.wfile.write(body)\n"
+SENT_SLOWLY = """            if body and vars(threading).setdefault("slow", body) is body:
+                for byte in body: threading.Event().wait(0.4 * self.wfile.write(bytes([byte])))
+            else: self.wfile.write(body)
+"""
+#: Where it has scored a body, and where it begins to listen.
+SCORED = '    return "".join('
+LISTENS = "server = Server("
+#: What listens only where names are asked for elsewhere, and not of Docker's internal network.
+WITH_A_WAY_OUT = f"""if "127.0.0.11" in Path("/etc/resolv.conf").read_text():
+    sys.exit("no way out")
+{LISTENS}"""
+#: What does not end after SIGTERM if it scored something then.
+STUCK = """server.serve_forever()
+names = [frame.f_code.co_name for frame in sys._current_frames().values()]
+if "score" in names or "<genexpr>" in names:
+    threading.Event().wait()
+"""
+#: What makes each reply differ from all others.
+WITH_AN_ID = """RUN sed -i 's/f"{value}/f"{os.urandom(4).hex()},{value}/' /opt/program/serve"""
+#: What serves another model when it is loaded anew.
+LOADED = '(asked["url"], load(asked["url"]))'
+LOADED_OTHERWISE = """(asked["url"], load(asked["url"]))
+            seen = vars(threading).setdefault("seen", [])
+            seen.append(asked["model_name"])
+            models[seen[-1]][1][0] += seen.count(seen[-1])"""
 #: Where it hears of Expect: 100-continue, which the library does for it.
 EXPECT = "    def handle_expect_100(self) -> bool:\n"
 EXPECT_ON = "        return super().handle_expect_100()\n    def body(self)"
@@ -457,6 +497,7 @@ BAD = [
             '"/ping":\n            self.answer(200, b"OK"',
         ),
     ),
+    Bad("serving.ping_is_empty", "HTTP 200 after 2.", serve=(PING, PING_IS_LATE)),
     Bad(
         "serving.serves_its_own_archive",
         "No such file or directory: '/opt/ml/model/best.json'",
@@ -470,6 +511,12 @@ BAD = [
         ),
     ),
     Bad("serving.scores", "HTTP 500", serve=("self.answer(200, score", "self.answer(500, score")),
+    Bad(
+        "serving.scores",
+        "no reply: TimeoutError",
+        serve=(SCORED, f"    threading.Event().wait(4 if scores else 0)\n{SCORED}"),
+        limits=replace(PATIENT, reply=2),
+    ),
     Bad(
         "serving.unknown_paths_are_404",
         "HTTP 200",
@@ -486,6 +533,12 @@ BAD = [
         "still runs",
         serve=("signal.signal(signal.SIGTERM", "signal.signal(signal.SIGUSR1"),
         limits=Limits(serve_stop=1),
+    ),
+    Bad(
+        "serving.ends_on_sigterm",
+        "waits for an idle connection",
+        serve=("connection.shutdown(socket.SHUT_RD)", "pass"),
+        limits=replace(PATIENT, serve_stop=5),
     ),
     Bad(
         "serving.media_type_forms",
@@ -507,11 +560,31 @@ BAD = [
     ),
     Bad(
         "serving.errors_say_why",
-        "has a traceback",
+        "nonsense is answered with a traceback",
         serve=("str(error).encode()", "b'Traceback (most recent call last):'"),
     ),
     Bad("serving.errors_say_why", "HTTP 500", serve=("self.answer(400,", "self.answer(500,")),
     Bad("serving.errors_say_why", "is empty", serve=("str(error).encode()", "b''")),
+    Bad(
+        "serving.unknown_types_are_refused",
+        "no-such-type is answered with HTTP 200",
+        serve=('if kind != "text/csv"', 'if kind == ""'),
+    ),
+    Bad(
+        "serving.unknown_types_are_refused",
+        "no-such-type is answered with a traceback",
+        serve=('b"The content type is not known', 'b"Traceback (most recent call last)'),
+    ),
+    Bad(
+        "serving.empty_bodies_do_no_harm",
+        "HTTP 500",
+        serve=(BODY, f"{BODY}        if not body: return self.answer(500)\n"),
+    ),
+    Bad(
+        "serving.other_methods_are_refused",
+        "HTTP 500",
+        serve=("self.answer(405", "self.answer(500"),
+    ),
     Bad(
         "serving.chunked_bodies",
         "HTTP 411",
@@ -519,6 +592,12 @@ BAD = [
             BODY,
             f"{BODY}        if 'Content-Length' not in self.headers: return self.answer(411)\n",
         ),
+    ),
+    Bad(
+        "serving.chunked_bodies",
+        "but an ordinary request: HTTP 200",
+        serve=('return b"".join(chunks)', "return chunks[0]"),
+        dockerfile=WITH_AN_ID,
     ),
     Bad(
         "serving.expect_continue",
@@ -572,6 +651,7 @@ BAD = [
         "are scored",
         serve=(PING, PING_WAITS.format(names="score <genexpr>", threads=1)),
     ),
+    Bad("serving.pings_while_busy", "of four clients get HTTP 503", serve=(BODY, TWO_LARGE)),
     Bad(
         "serving.pings_past_stalled_clients",
         "clients stall",
@@ -598,16 +678,57 @@ BAD = [
         serve=("daemon_threads = False", "daemon_threads = True"),
     ),
     Bad(
+        "serving.answers_before_it_ends",
+        "all are answered, and it still runs",
+        serve=("server.serve_forever()\n", STUCK),
+        limits=replace(PATIENT, serve_stop=5),
+    ),
+    Bad(
         "serving.writes_only_to_tmp",
         "/srv/last",
-        serve=(BODY, f"{BODY}        Path('/srv/last').write_bytes(body)\n"),
+        serve=(
+            BODY,
+            f"{BODY}        if os.access('/srv', os.W_OK): Path('/srv/last').write_bytes(body)\n",
+        ),
     ),
     Bad(
         "serving.memory_stays_flat",
         "requests later",
         serve=(BODY, f"{BODY}        vars(threading).setdefault('x', []).append(b'x' * 100_000)\n"),
     ),
+    Bad("serving.needs_no_root", "denied", dockerfile="RUN chmod 700 /opt/program/serve"),
+    Bad(
+        "serving.needs_no_writable_root",
+        "Read-only",
+        serve=(LISTENS, f"if not os.access('/srv', os.W_OK): sys.exit('Read-only')\n{LISTENS}"),
+        dockerfile="RUN chmod 777 /srv",
+    ),
+    Bad(
+        "serving.needs_no_writable_root",
+        "the payload gets HTTP 500",
+        serve=(
+            BODY,
+            f"{BODY}        if not os.access('/srv', os.W_OK): return self.answer(500)\n",
+        ),
+        dockerfile="RUN chmod 777 /srv",
+    ),
+    Bad(
+        "serving.needs_no_network",
+        "no way out",
+        serve=(LISTENS, WITH_A_WAY_OUT),
+    ),
+    Bad(
+        "serving.needs_no_capabilities",
+        "denied",
+        serve=(LISTENS, f"Path('/srv/secret').read_text()\n{LISTENS}"),
+        dockerfile="RUN touch /srv/secret && chmod 600 /srv/secret && chown 12345 /srv/secret",
+    ),
     # --- batch ---
+    Bad(
+        "batch.starts",
+        "exits with 1",
+        serve=(LISTENS, f"if 'SAGEMAKER_BATCH' in os.environ: sys.exit('no batch')\n{LISTENS}"),
+    ),
     Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
     Bad(
         "batch.one_line_for_each",
@@ -618,6 +739,7 @@ BAD = [
         "batch.last_line_without_end",
         "with a newline",
         serve=("body.decode().splitlines()", 'body.decode().split("\\n")[:-1]'),
+        dockerfile=WITH_AN_ID,
     ),
     Bad(
         "batch.reply_ends_with_a_newline",
@@ -630,6 +752,7 @@ BAD = [
         serve=('content_type: str = "text/csv"', 'content_type: str = "text/plain"'),
     ),
     # --- multi_model ---
+    Bad("multi_model.starts", "exits with 1", serve=(LISTENS, f"if MULTI_MODEL: 1 / 0\n{LISTENS}")),
     Bad("multi_model.lists_what_is_loaded", "HTTP 200", serve=('"modelUrl": url', '"url": url')),
     Bad(
         "multi_model.scores_with_a_loaded_model",
@@ -668,6 +791,12 @@ BAD = [
             '        if asked["model_name"] in models:',
             ONCE_FOR_ALL,
         ),
+    ),
+    Bad(
+        "multi_model.loads_a_model_again",
+        "loaded again",
+        serve=(LOADED, LOADED_OTHERWISE),
+        dockerfile=WITH_AN_ID,
     ),
     Bad("multi_model.loads_a_model", "second time", serve=("self.answer(409)", "self.answer(200)")),
     Bad("multi_model.full_memory_is_507", "no reply", serve=("MOST_BYTES = 32", "MOST_BYTES = 99")),

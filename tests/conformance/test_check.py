@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from conformance.check import rules
+from conformance.check import AREAS, rules
 
 from tests import engine
-from tests.conformance.bad import ONLY_TRAIN, Bad
+from tests.conformance.bad import BAD, ONLY_TRAIN, PATIENT, Bad
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -25,9 +26,40 @@ LOCAL_TEST = PROJECT / "local_test"
 CHECK = LOCAL_TEST / "check.sh"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the script to its end."""
-    return subprocess.run([CHECK, *arguments], capture_output=True, text=True, check=False)
+def run(
+    *arguments: str | Path, path: Path | None = None, script: Path = CHECK
+) -> subprocess.CompletedProcess[str]:
+    """Run the script to its end, with the commands of a directory before all others."""
+    environment = dict(os.environ)
+    if path:
+        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        [script, *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def tried(report: Path) -> dict[str, str]:
+    """Return what came of each rule, by a report in JSON."""
+    return {one["rule"]: one["outcome"] for one in json.loads(report.read_text("utf-8"))["rules"]}
+
+
+def scored(channel: Path, tmp_path: Path) -> list[str | Path]:
+    """Return the arguments that let a good image be trained and its model be asked."""
+    payload = tmp_path / "payload.csv"
+    zeros = "0" * 400  # so that even 25 MB are few rows, soon scored on a busy machine
+    payload.write_text(f"1.5{zeros},2.5{zeros}\n0,1\n", "utf-8")
+    return [
+        *("--train", channel, "--payload", payload, "--content-type", "text/csv"),
+        *("--hyperparameter", "epochs=2", "--endless", "epochs=1000000"),
+    ]
+
+
+def make_command(directory: Path, name: str, text: str) -> Path:
+    """Make a command of a shell script; return its directory."""
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"#!/bin/sh\n{text}\n", "utf-8")
+    (directory / name).chmod(0o755)
+    return directory
 
 
 def left_behind(image: str) -> list[str]:
@@ -48,7 +80,7 @@ def test_our_image_keeps_every_rule(image: str, tmp_path: Path) -> None:
         *("--hyperparameter", "epochs=20", "--endless", "epochs=1000000"),
         *("--json", report, "--junit", junit),
     )
-    found = {one["rule"]: one["outcome"] for one in json.loads(report.read_text("utf-8"))["rules"]}
+    found = tried(report)
     suite = ET.parse(junit).getroot()  # noqa: S314 - our own
 
     assert 0 == done.returncode, done.stdout + done.stderr
@@ -75,6 +107,150 @@ def test_a_failure_is_the_exit_code(
     assert "cure:  Write the sentence" in done.stdout
     assert "the job failed and left no failure file" == failure.get("message")
     assert "serving." not in done.stdout
+
+
+#: Bad images of all kinds, each with the `--only` of its run.
+WHOLE_RUNS = [
+    ("image.no_package_caches", "train"),
+    ("training.model_at_the_root", "train"),
+    ("serving.errors_say_why", "serve"),
+    ("serving.writes_only_to_tmp", "serve"),
+    ("batch.starts", "batch"),
+    ("batch.execution_parameters", "batch"),
+    ("multi_model.starts", "multi-model"),
+    ("multi_model.unloads_a_model", "multi-model"),
+    ("training.failure_file", None),
+    ("serving.starts", None),
+    ("serving.scores", None),
+    ("multi_model.starts", None),
+]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(("rule", "only"), WHOLE_RUNS)
+def test_a_run_over_a_bad_image_finds_one_fault(
+    rule: str, only: str | None, bad_image: Callable[[Bad], str], channel: Path, tmp_path: Path
+) -> None:
+    """One fault, one finding: other rules pass, or cannot be tried where it is in their way."""
+    bad = next(one for one in BAD if one.rule == rule and one.limits == PATIENT)
+    report = tmp_path / "report.json"
+    area = ("--only", only) if only else ()
+    done = run(bad_image(bad), *scored(channel, tmp_path), *area, "--json", report)
+    found = tried(report)
+    kinds = {"image"} | ({AREAS[only]} if only else set(AREAS.values()))
+
+    assert [rule] == [key for key in found if found[key] in {"failed", "warned"}], done.stdout
+    assert "not tried" not in found.values(), done.stdout
+    assert (1 if found[rule] == "failed" else 0) == done.returncode
+    assert kinds == {key.partition(".")[0] for key in found}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("only", ["batch", "multi-model"])
+def test_one_kind_of_use_is_checked_alone(
+    only: str, good_image: str, channel: Path, tmp_path: Path
+) -> None:
+    """Each of its rules is tried, though those of an ordinary endpoint are not."""
+    report = tmp_path / "report.json"
+    done = run(good_image, *scored(channel, tmp_path), "--only", only, "--json", report)
+    found = {key: what for key, what in tried(report).items() if not key.startswith("image.")}
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert {rule.key for rule in rules(only) if rule.area != "image"} == set(found)
+    assert {"passed"} == set(found.values()), done.stdout
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("only", "rule"),
+    [
+        ("serve", "serving.starts"),
+        ("batch", "batch.starts"),
+        ("multi-model", "multi_model.starts"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_be_tried_is_a_failure(
+    only: str, rule: str, bad_image: Callable[[Bad], str], channel: Path, tmp_path: Path
+) -> None:
+    """No model can be trained here: a run in which nothing could be tried is no good news."""
+    report = tmp_path / "report.json"
+    image = bad_image(Bad("", "", train=("    train()\n", "    sys.exit(3)\n")))
+    done = run(image, *scored(channel, tmp_path), "--only", only, "--json", report)
+
+    assert 1 == done.returncode, done.stdout + done.stderr
+    assert "failed" == tried(report)[rule]
+    assert "the job exits with 3" in done.stdout
+
+
+@pytest.mark.docker
+def test_a_model_that_is_given_is_served_as_it_is(good_image: str, tmp_path: Path) -> None:
+    """Without a job, whatever its archive calls the root."""
+    (tmp_path / "model.json").write_text("[0.5, 1.5]", "utf-8")
+    archive, report = tmp_path / "model.tar.gz", tmp_path / "report.json"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(tmp_path / "model.json", "./model.json")
+    payload = scored(tmp_path, tmp_path)[2:6]
+    done = run(good_image, "--model", archive, "--only", "batch", *payload, "--json", report)
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert "passed" == tried(report)["batch.one_line_for_each"]
+
+
+@pytest.mark.docker
+def test_a_rule_that_docker_fails_is_the_only_one_that_is_not_tried(
+    good_image: str, channel: Path, tmp_path: Path
+) -> None:
+    """The report goes on; the exit code says that it is not complete."""
+    broken = 'test "$1" != history || { echo "out of order" >&2; exit 1; }'
+    docker = make_command(
+        tmp_path / "bin", "docker", f'{broken}\nexec {shutil.which("docker")} "$@"'
+    )
+    report, junit = tmp_path / "report.json", tmp_path / "report.xml"
+    reports = ("--json", report, "--junit", junit)
+    done = run(good_image, *scored(channel, tmp_path), "--only", "batch", *reports, path=docker)
+    found = tried(report)
+    (error,) = ET.parse(junit).getroot().iter("error")  # noqa: S314 - our own
+
+    assert 3 == done.returncode, done.stdout + done.stderr
+    assert ["image.no_secret_arguments"] == [key for key in found if found[key] == "not tried"]
+    assert [rule.key for rule in rules("batch")] == list(found)
+    assert "failed" not in found.values(), done.stdout
+    assert "ERR  image.no_secret_arguments" in done.stdout
+    assert "docker history exits with 1: out of order" == error.get("message")
+
+
+@pytest.mark.docker
+def test_what_cannot_be_removed_is_named_with_a_command_that_removes_it(
+    good_image: str, channel: Path
+) -> None:
+    """Here a volume that a container of somebody else's uses when the run is stopped."""
+    ours = ("--quiet", "--filter", f"label=conformance.image={good_image}")
+    command: list[str | Path] = [CHECK, good_image, "--train", channel, "--only", "train"]
+    command += ["--hyperparameter", "epochs=1000000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        engine.wait_until(
+            lambda: engine.docker("ps", "--quiet", "--filter", f"ancestor={good_image}"),
+            "the job runs",
+        )
+        volume = engine.docker("volume", "ls", *ours).split()[0]
+        holder = engine.docker("create", "--volume", f"{volume}:/held", good_image)
+        try:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+            remains = left_behind(good_image)
+        finally:
+            engine.docker("rm", holder)
+    remedy = said.partition("Remove them: ")[2].strip()
+    subprocess.run(["bash", "-c", remedy], check=True, stdout=subprocess.DEVNULL)
+
+    assert 3 == process.returncode
+    assert [volume] == remains
+    assert f"{volume}" in said
+    assert "volume is in use" in said
+    assert "nothing of it is left" not in said
+    assert [] == left_behind(good_image)
 
 
 @pytest.mark.docker
@@ -205,3 +381,38 @@ def test_what_lies_in_the_users_directory_is_not_run(tmp_path: Path, name: str) 
 
     assert 0 == done.returncode, done.stderr
     assert done.stdout.startswith("usage: check.sh [-h]")
+
+
+def test_a_link_to_the_script_is_followed_without_readlink(tmp_path: Path) -> None:
+    """That of macOS before 12.3 knows no -f."""
+    link = tmp_path / "check"
+    link.symlink_to(CHECK)
+    old = make_command(
+        tmp_path / "bin", "readlink", "echo 'readlink: illegal option -- f' >&2; exit 1"
+    )
+    done = run("--help", path=old, script=link)
+
+    assert 0 == done.returncode, done.stderr
+    assert done.stdout.startswith("usage: check.sh [-h]")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            'case "$1" in --version) echo Python 3.9.6;; *) exit 1;; esac',
+            "python3 is Python 3.9.6, expected Python 3.10 or newer",
+        ),
+        (
+            'case "$1" in --version) echo Python 2.7.18 >&2;; *) exit 1;; esac',
+            "python3 is Python 2.7.18, expected Python 3.10 or newer",
+        ),
+    ],
+)
+def test_an_old_python_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    """With a sentence that names it, and how another is named; macOS brings 3.9."""
+    done = run("--help", path=make_command(tmp_path / "bin", "python3", text))
+
+    assert 3 == done.returncode
+    assert sentence in done.stderr
+    assert "PYTHON=python3.12" in done.stderr

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
+from http.client import BadStatusLine
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from conformance.check import check, rules
-from conformance.engine import Engine
-from conformance.finding import Outcome
-from conformance.rule import judge
+from conformance.engine import Engine, EngineError
+from conformance.finding import BlockedError, Outcome
+from conformance.rule import Rule, judge
 from conformance.run import Given, Run
+from conformance.server import Payload
 
-from tests.conformance.bad import BAD, BODY, HOSTS, ONLY_TRAIN, PATIENT, READ, Bad
+from tests.conformance.bad import (
+    BAD,
+    BODY,
+    HOSTS,
+    ONLY_TRAIN,
+    PATIENT,
+    READ,
+    SCORED,
+    SENT,
+    SENT_SLOWLY,
+    Bad,
+)
 from tests.conformance.conftest import engine_that_keeps, find
 from tests.conftest import PROJECT
 from tests.engine import docker
@@ -23,8 +38,6 @@ from tests.engine import docker
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from conformance.rule import Rule
 
 BY_KEY = {rule.key: rule for rule in rules()}
 
@@ -45,6 +58,11 @@ def neighbours(key: str) -> list[Rule]:
 def name(bad: Bad) -> str:
     """Name a test after its rule."""
     return f"{bad.rule}: {bad.says}"
+
+
+def run_of_nothing() -> Run:
+    """Return a run that has not looked at anything, and over no image."""
+    return Run(Engine("image"), Given("image"))
 
 
 def test_every_rule_has_a_bad_image() -> None:
@@ -73,10 +91,37 @@ def test_every_rule_says_what_it_asks_for() -> None:
 )
 def test_arguments_of_a_build_end_where_the_shell_begins(line: str, outcome: Outcome) -> None:
     """Whatever spaces their values have: what the shell is told is none of them."""
-    run = Run(Engine("image"), Given("image"))
+    run = run_of_nothing()
     run.made["image"] = SimpleNamespace(history=[line])
 
     assert outcome is judge(BY_KEY["image.no_secret_arguments"], run).finding.outcome
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "says"),
+    [
+        (ConnectionResetError("gone"), Outcome.FAILED, "no reply: ConnectionResetError: gone"),
+        (TimeoutError("slow"), Outcome.FAILED, "no reply: TimeoutError: slow"),
+        (BadStatusLine("x"), Outcome.FAILED, "no reply: BadStatusLine: x"),
+        (EngineError("docker cp exits with 1"), Outcome.ERROR, "docker cp exits with 1"),
+        (OSError(28, "No space left"), Outcome.ERROR, "No space left"),
+        (KeyError("name"), Outcome.ERROR, "KeyError('name') at line"),
+        (BlockedError("no model"), Outcome.NOT_APPLICABLE, "no model"),
+    ],
+)
+def test_only_what_the_image_does_is_its_fault(
+    error: Exception, outcome: Outcome, says: str
+) -> None:
+    """Neither is Docker's trouble, nor this machine's; and no rule ends the run for the others."""
+
+    def look(_: Run) -> NoReturn:
+        raise error
+
+    rule = Rule("area", "rule", ("H1",), "A sentence.", "", "", look)
+    finding = judge(rule, run_of_nothing()).finding
+
+    assert outcome is finding.outcome
+    assert says in finding.observed
 
 
 @pytest.mark.docker
@@ -257,6 +302,47 @@ def test_a_limit_of_bodies_is_not_taken_for_a_lost_request(
 
     assert Outcome.NOT_APPLICABLE is found[key].outcome, found
     assert says in found[key].observed
+
+
+@pytest.mark.docker
+def test_a_model_that_is_given_is_served_from_its_archive(good_image: str, tmp_path: Path) -> None:
+    """As one that the image's own job leaves, where no job is run."""
+    (tmp_path / "model.json").write_text("[0.5, 1.5]", "utf-8")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as packed:
+        packed.add(tmp_path / "model.json", "./model.json")
+    model = (tmp_path / "model.tar.gz").read_bytes()
+    given = Given(good_image, model=model, payload=Payload(b"1,2\n", "text/csv"), limits=PATIENT)
+    (verdict,) = check(given, [BY_KEY["serving.serves_its_own_archive"]])
+
+    assert Outcome.PASSED is verdict.finding.outcome, verdict.finding
+    assert f"an archive of {len(model)} bytes, HTTP 200" in verdict.finding.observed
+
+
+@pytest.mark.docker
+def test_a_reply_that_trickles_in_is_too_late(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """Though no client waits long for any of its bytes: the service counts them all."""
+    key = "serving.scores"
+    image = bad_image(Bad("", "", serve=(SENT, SENT_SLOWLY)))
+    found = find(image, channel, [BY_KEY[key]], replace(PATIENT, reply=2))
+
+    assert Outcome.FAILED is found[key].outcome, found
+    assert "HTTP 200 after" in found[key].observed
+
+
+@pytest.mark.docker
+def test_few_requests_say_nothing_of_the_memory(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """A server that takes its time is not tried for a minute, nor passed unseen."""
+    slow = f"    threading.Event().wait(0.1)\n{SCORED}"
+    key = "serving.memory_stays_flat"
+    limits = replace(PATIENT, often=1)
+    found = find(bad_image(Bad("", "", serve=(SCORED, slow))), channel, [BY_KEY[key]], limits)
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert "too few to tell" in found[key].observed
 
 
 @pytest.mark.docker

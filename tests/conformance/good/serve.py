@@ -7,8 +7,10 @@ Each bad image is this one with a line or two changed (see bad.py), so a line do
 import json
 import os
 import signal
+import socket
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +21,7 @@ PARAMETERS = {"MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", "Ma
 MOST_BYTES = 32 << 20  # of a model's file; the networks of this server are small
 
 models: dict[str, tuple[str, list[float]]] = {}
+idle: set[socket.socket] = set()  # the connections on which nothing is asked
 
 
 def load(directory: str) -> list[float]:
@@ -42,6 +45,19 @@ class Handler(BaseHTTPRequestHandler):
     """The routes."""
 
     protocol_version = "HTTP/1.1"
+
+    def handle_one_request(self) -> None:
+        """Wait for a request, as long as the server does not end."""
+        idle.add(self.connection)
+        try:
+            super().handle_one_request()
+        finally:
+            idle.discard(self.connection)
+
+    def parse_request(self) -> bool:
+        """Read the head of one that has come."""
+        idle.discard(self.connection)
+        return super().parse_request()
 
     def body(self) -> bytes:
         """Read a body, whole or in chunks."""
@@ -92,6 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200)
         elif self.path == "/execution-parameters":
             self.document(200, PARAMETERS)
+        elif self.path == "/invocations":
+            self.answer(405, b"Expected POST.", "text/plain")
         elif MULTI_MODEL and self.path == "/models":
             listed = [{"modelName": name, "modelUrl": url} for name, (url, _) in models.items()]
             self.document(200, {"models": listed})
@@ -140,10 +158,18 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
+def end(*_: object) -> None:
+    """Stop listening, and wait for no client that asks nothing."""
+    threading.Thread(target=server.shutdown).start()
+    for connection in list(idle):
+        with suppress(OSError):  # it is closed by now
+            connection.shutdown(socket.SHUT_RD)
+
+
 if not MULTI_MODEL:
     models[""] = ("/opt/ml/model", load("/opt/ml/model"))
 server = Server(("0.0.0.0", PORT), Handler)  # noqa: S104
-signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+signal.signal(signal.SIGTERM, end)
 server.serve_forever()
 server.server_close()
 sys.exit(0)
