@@ -243,6 +243,32 @@ def test_a_document_read_in_pieces_is_the_document(
         assert read(name, text, 1 << 20) == read(name, text, size)
 
 
+# Sizes that leave no end too short for a cut: then the whole is read at once.
+@pytest.mark.parametrize("size", [96, 120, 482])
+@pytest.mark.parametrize(
+    ("spelling", "row"),
+    [
+        ("[%s]", "[%d, 0.5]"),
+        (' {"instances" : [%s] } ', '{"features": [%d, 0.5]}'),
+        ('{"instances":[%s]}', '{"data": {"features": {"values": [%d, 0.5]}}}'),
+    ],
+)
+def test_a_large_document_is_cut_between_its_rows(
+    monkeypatch: pytest.MonkeyPatch, spelling: str, row: str, size: int
+) -> None:
+    """`/ping` comes in between (H13); a bad row is named by its number in the whole document."""
+    monkeypatch.setattr(decoding, "PIECE_BYTES", size)
+    rows = [row % number for number in range(200)]
+    body = (spelling % ", ".join(rows)).encode()
+    bad = (spelling % ", ".join([*rows[:150], row.replace("%d", "null"), *rows[151:]])).encode()
+    cut = decoding._json_in_pieces(body, 2)
+
+    assert cut is not None
+    assert [[number, 0.5] for number in range(200)] == cut.tolist()
+    with pytest.raises(BodyError, match="^Instance 151, column 1 is null; expected a number"):
+        decoding.json(bad, 2)
+
+
 @pytest.mark.parametrize(
     ("header", "name"),
     [
