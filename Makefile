@@ -24,8 +24,8 @@ LOCKS := requirements-dev.txt requirements-mutants.txt container/requirements.tx
 AUDIT ?=
 # How much of `container` and of `client` the tests must reach, branches included, in percent.
 REACHED := 95
-# What `make mutants` changes: names of functions, with wildcards.
-MUTANTS ?= simplenet.*
+# What `make mutants` changes, such as simplenet.table.*; by default all, going on where it was ended.
+MUTANTS ?=
 
 .PHONY: help demo image cloud test mutants check bench sbom licences format lock clean
 
@@ -56,7 +56,7 @@ test: .venv/dev ## every test, and how much of the code they reach; those of the
 
 mutants: .venv/mutants ## change the code of the image in small ways; say which changes no test notices
 	@mkdir -p .mutants_cache && ln -sfn ../container/simplenet ../container ../docs ../tests ../pyproject.toml .mutants_cache
-	@cd .mutants_cache && ../$(BIN)/mutmut run '$(MUTANTS)'
+	@cd .mutants_cache && ../$(BIN)/mutmut run $(MUTANTS)
 
 check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile, known vulnerabilities
 	$(BIN)/ruff check

@@ -137,6 +137,46 @@ def test_a_body_that_cannot_be_read_gets_a_sentence(name: str, body: bytes, sent
     assert str(refused.value).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "cure"),
+    [
+        ("text/csv", b"", "; expected one row of numbers a line."),
+        (
+            "application/json",
+            b"{}",
+            '{"instances": [{"features": [...]}, ...]} or a list of lists of numbers.',
+        ),
+        ("application/json", b"[[1, 2], 3]", '; expected {"features": [...]} or [...].'),
+        (
+            "application/json",
+            b"[[1, 2, 3]]",
+            "; expected 2, the features that the model was trained on.",
+        ),
+        ("application/json", b"[[1, true]]", "; expected a number that float32 holds."),
+        ("application/json", b"[[1, 1e39]]", "; expected a finite number that float32 holds."),
+        ("application/jsonlines", b" \n", '; expected one {"features": [...]} a line.'),
+        (
+            "application/x-npy",
+            b"",
+            "; expected what numpy.save(file, array, allow_pickle=False) writes.",
+        ),
+        ("application/x-npy", npy(np.array(["a"])), "; expected floats or integers."),
+        ("application/x-npy", npy(np.ones(())), "; expected (rows, 2) with at least one row."),
+        (
+            "application/x-npy",
+            npy(np.ones(2))[:-1],
+            "; the body is cut short or has more behind it.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_was_expected(name: str, body: bytes, cure: str) -> None:
+    """Whoever sent the body knows what to send instead (F9)."""
+    with pytest.raises(BodyError) as refused:
+        FORMATS[name].decode(body, 2)
+
+    assert str(refused.value).endswith(cure)
+
+
 SCORES = np.array([0.97, 0.5, 1e-30, 1], dtype=np.float32)
 
 
