@@ -18,12 +18,16 @@ SCRIPTS = $(shell git grep --untracked -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' | gr
 UPGRADE := --upgrade
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --generate-hashes --no-strip-extras --no-emit-package torch $(UPGRADE)
 
-LOCKS := requirements-dev.txt container/requirements.txt container/requirements-torch.txt \
+LOCKS := requirements-dev.txt requirements-mutants.txt container/requirements.txt container/requirements-torch.txt \
   client/requirements.txt client/requirements-cloud.txt
 # Known vulnerabilities that are accepted, each with its reason above: --ignore-vuln ID
 AUDIT ?=
+# How much of `container` and of `client` the tests must reach, branches included, in percent.
+REACHED := 95
+# What `make mutants` changes, such as simplenet.table.*; by default all, going on where it was ended.
+MUTANTS ?=
 
-.PHONY: help demo image cloud test check bench sbom licences format lock clean
+.PHONY: help demo image cloud test mutants check bench sbom licences format lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' Makefile
@@ -40,8 +44,19 @@ image: ## build the image, and say how much it adds to its base
 cloud: .venv/cloud ## install what the client's SageMaker commands need, and list them
 	@$(BIN)/python -m client --help
 
-test: .venv/dev ## every test; those of the image need a Docker engine
-	$(BIN)/pytest
+test: .venv/dev ## every test, and how much of the code they reach; those of the image need Docker
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@least=$(REACHED); docker info >/dev/null 2>&1 || { least=0; echo "Without Docker many tests were skipped: nothing is asked of these numbers."; }; \
+	for part in container client; do \
+	  $(BIN)/coverage report --format=total --fail-under=$$least --include="$$part/*" | sed "s|.*|$$part: & % of lines and branches (at least $$least)|"; \
+	done
+
+mutants: .venv/mutants ## change the code of the image in small ways; say which changes no test notices
+	@mkdir -p .mutants_cache && ln -sfn ../container/simplenet ../container ../docs ../tests ../pyproject.toml .mutants_cache
+	@cd .mutants_cache && ../$(BIN)/mutmut run $(MUTANTS)
 
 check: .venv/dev ## lint, format, types, imports, shell scripts, Dockerfile, known vulnerabilities
 	$(BIN)/ruff check
@@ -69,7 +84,7 @@ format: .venv/dev ## write the code as `make check` wants it
 
 lock: .venv/dev ## pin the newest versions of all dependencies, with their hashes
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
-	for part in container/requirements client/requirements client/requirements-cloud; do \
+	for part in requirements-mutants container/requirements client/requirements client/requirements-cloud; do \
 	  $(LOCK) $$part.in -c requirements-dev.txt -o $$part.txt; \
 	done
 	$(LOCK) benchmarks/requirements-peers.in -o benchmarks/requirements-peers.txt
@@ -78,7 +93,7 @@ client/hyperparameters.json: container/simplenet/hyperparameters.py
 	PYTHONPATH=container $(PYTHON) -c 'from simplenet.hyperparameters import json_table; print(json_table(), end="")' > $@
 
 clean: ## remove what the other commands made here
-	rm -rf .venv .venv-peers demo_output notebook_output run_output sagemaker_local transform_output data sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .import_linter_cache
+	rm -rf .venv .venv-peers demo_output notebook_output run_output sagemaker_local transform_output data sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .mutants_cache .import_linter_cache
 	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:
@@ -115,4 +130,8 @@ clean: ## remove what the other commands made here
 	.venv-peers/bin/pip install --disable-pip-version-check --no-deps --extra-index-url $(TORCH_INDEX) --requirement container/requirements-torch.txt
 	.venv-peers/bin/pip install --disable-pip-version-check --require-hashes --requirement $<
 	.venv-peers/bin/pip install --disable-pip-version-check --requirement container/requirements-torch.txt
+	@touch $@
+
+.venv/mutants: requirements-mutants.txt .venv/dev
+	$(PIP) --require-hashes --requirement $<
 	@touch $@

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simplenet import app as application
+from simplenet import request_log
 from simplenet.app import create_app
 from simplenet.model import ModelError, SimpleNet
 from simplenet.settings import Settings, SettingsError
@@ -303,6 +304,23 @@ def test_each_bad_line_is_marked_with_its_number_and_each_good_one_scored(
         assert bool(sentence) != ("score" in answer)
 
 
+@pytest.mark.parametrize("bad", [0, 63, 64, 150, 199])
+def test_one_bad_line_among_many_is_marked_where_it_is(trained: Paths, bad: int) -> None:
+    """The others are scored as if it were not there (B10, B17)."""
+    good = [f"{n / 100},{n / 200}" for n in range(200)]
+    client = create_app(trained, Settings(bad_records="mark")).test_client()
+    scores = client.post("/invocations", data="\n".join(good)).text.splitlines()
+    body = "\n".join([*good[:bad], "1,oops", *good[bad + 1 :]])
+    marked = client.post("/invocations", data=body).text.splitlines()
+
+    assert "ERROR" == marked[bad]
+    np.testing.assert_allclose(
+        [float(score) for n, score in enumerate(scores) if n != bad],
+        [float(score) for n, score in enumerate(marked) if n != bad],
+        atol=1e-6,
+    )
+
+
 @pytest.mark.parametrize("media_type", ["text/csv", "application/jsonlines"])
 def test_a_body_of_bad_lines_is_refused_as_a_whole(trained: Paths, media_type: str) -> None:
     """What is marked is bounded, in memory and in time (B10)."""
@@ -323,6 +341,18 @@ def test_a_large_body_of_blank_lines_has_no_row(client: FlaskClient) -> None:
     reply = client.post("/invocations", data="\n" * (1 << 20))
 
     assert (400, "The body is empty") == (reply.status_code, reply.get_json()["error"][:17])
+
+
+def test_what_is_no_unicode_is_logged_all_the_same(
+    client: FlaskClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line of the log is JSON, whatever a caller puts into a name (H23)."""
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/\ud800"}
+    request_log.write(environ, 404, 0, 0, 0.0)
+    line = json.loads(capfd.readouterr().out)
+
+    assert (404, "/?") == (line["status"], line["path"])
+    assert 404 == client.get("/%ED%A0%80").status_code
 
 
 @pytest.mark.parametrize("attributes", ["a=b", "x" * 1024])

@@ -113,3 +113,6 @@ def test_the_first_channel_that_there_is_is_found(tmp_path: Path) -> None:
         channel.find(tmp_path, "train")
     with pytest.raises(ChannelError, match="holds no channel"):
         channel.find(tmp_path / "missing", "train")
+    write(tmp_path, {"train": b"1,2"})
+    with pytest.raises(ChannelError, match="train is a file; expected a directory with the chan"):
+        channel.find(tmp_path, "train")

@@ -137,6 +137,46 @@ def test_a_body_that_cannot_be_read_gets_a_sentence(name: str, body: bytes, sent
     assert str(refused.value).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "cure"),
+    [
+        ("text/csv", b"", "; expected one row of numbers a line."),
+        (
+            "application/json",
+            b"{}",
+            '{"instances": [{"features": [...]}, ...]} or a list of lists of numbers.',
+        ),
+        ("application/json", b"[[1, 2], 3]", '; expected {"features": [...]} or [...].'),
+        (
+            "application/json",
+            b"[[1, 2, 3]]",
+            "; expected 2, the features that the model was trained on.",
+        ),
+        ("application/json", b"[[1, true]]", "; expected a number that float32 holds."),
+        ("application/json", b"[[1, 1e39]]", "; expected a finite number that float32 holds."),
+        ("application/jsonlines", b" \n", '; expected one {"features": [...]} a line.'),
+        (
+            "application/x-npy",
+            b"",
+            "; expected what numpy.save(file, array, allow_pickle=False) writes.",
+        ),
+        ("application/x-npy", npy(np.array(["a"])), "; expected floats or integers."),
+        ("application/x-npy", npy(np.ones(())), "; expected (rows, 2) with at least one row."),
+        (
+            "application/x-npy",
+            npy(np.ones(2))[:-1],
+            "; the body is cut short or has more behind it.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_was_expected(name: str, body: bytes, cure: str) -> None:
+    """Whoever sent the body knows what to send instead (F9)."""
+    with pytest.raises(BodyError) as refused:
+        FORMATS[name].decode(body, 2)
+
+    assert str(refused.value).endswith(cure)
+
+
 SCORES = np.array([0.97, 0.5, 1e-30, 1], dtype=np.float32)
 
 
@@ -241,6 +281,32 @@ def test_a_document_read_in_pieces_is_the_document(
 
     for name, text in (("application/json", body), ("application/jsonlines", lines)):
         assert read(name, text, 1 << 20) == read(name, text, size)
+
+
+# Sizes that leave no end too short for a cut: then the whole is read at once.
+@pytest.mark.parametrize("size", [96, 120, 482])
+@pytest.mark.parametrize(
+    ("spelling", "row"),
+    [
+        ("[%s]", "[%d, 0.5]"),
+        (' {"instances" : [%s] } ', '{"features": [%d, 0.5]}'),
+        ('{"instances":[%s]}', '{"data": {"features": {"values": [%d, 0.5]}}}'),
+    ],
+)
+def test_a_large_document_is_cut_between_its_rows(
+    monkeypatch: pytest.MonkeyPatch, spelling: str, row: str, size: int
+) -> None:
+    """`/ping` comes in between (H13); a bad row is named by its number in the whole document."""
+    monkeypatch.setattr(decoding, "PIECE_BYTES", size)
+    rows = [row % number for number in range(200)]
+    body = (spelling % ", ".join(rows)).encode()
+    bad = (spelling % ", ".join([*rows[:150], row.replace("%d", "null"), *rows[151:]])).encode()
+    cut = decoding._json_in_pieces(body, 2)
+
+    assert cut is not None
+    assert [[number, 0.5] for number in range(200)] == cut.tolist()
+    with pytest.raises(BodyError, match="^Instance 151, column 1 is null; expected a number"):
+        decoding.json(bad, 2)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,9 @@ def test_what_sagemakers_tools_add_is_ignored(name: str) -> None:
         ({"epochs": ""}, "epochs is ''; expected a whole number"),
         ({"epochs": None}, "epochs is None; expected a whole number"),
         ({"epochs": "[80]"}, "epochs is '[80]'; expected a whole number"),
+        ({"epochs": {"a": 1}}, 'epochs is {"a": 1}; expected a whole number'),
+        ({"epochs": "x" * 38}, f"epochs is '{'x' * 38}'; expected a whole number"),
+        ({"epochs": "x" * 39}, f"epochs is '{'x' * 39}...; expected a whole number"),
         ({"lr": "NaN"}, "lr is 'NaN'; expected a number from 1e-08 to 10 (learning rate"),
         ({"lr": "1e999"}, "lr is '1e999'; expected a number"),
         ({"lr": "-0.1"}, "lr is '-0.1'; expected a number"),
@@ -90,7 +93,11 @@ def test_a_job_without_hyperparameters_has_the_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"{", "is not JSON"), (b"[1]", "holds a JSON list; expected an object"), (b"\xff", "UTF-8")],
+    [
+        (b"{", "is not JSON"),
+        (b"[1]", 'list; expected an object of strings, such as {"epochs": "80"}.'),
+        (b"\xff", "UTF-8"),
+    ],
 )
 def test_a_file_that_is_no_object_gets_a_sentence(
     tmp_path: Path, content: bytes, sentence: str

@@ -159,6 +159,42 @@ def test_pipe_mode_is_refused(train: Callable[..., int], split: Paths, channel: 
     assert split.failure.read_text().startswith(f"Channel '{channel}' comes in Pipe mode, which")
 
 
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({}, "Channel 'validation' has 4 columns on localhost; expected 3, as channel 'train' has"),
+        (
+            {"validation": {"S3DistributionType": "ShardedByS3Key"}},
+            "Channel 'validation' holds no rows on any host.",
+        ),
+    ],
+    ids=["wide", "empty"],
+)
+def test_a_channel_that_does_not_fit_the_first_is_refused(
+    train: Callable[..., int], split: Paths, config: dict[str, dict[str, str]], sentence: str
+) -> None:
+    """Before any time is spent on training (T12, T30)."""
+    split.input_data_config.write_text(json.dumps(config))
+    if config:
+        (split.channels / "validation" / "data.csv").unlink()
+    else:
+        put(split, "validation", np.array([[0, 1, 2, 3], [1, 4, 5, 6]]))
+
+    assert 1 == train()
+    assert split.failure.read_text().startswith(sentence)
+
+
+def test_a_channel_that_nobody_reads_is_named(
+    train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Most likely it has another name by mistake (T31)."""
+    caplog.set_level("INFO")
+    (split.channels / "validation").rename(split.channels / "valid")
+
+    assert 0 == train(epochs=1)
+    assert "channel valid is not used; known are model, test, train, validation" in caplog.messages
+
+
 class StopAfter(Stop):
     """SIGTERM after some looks at whether there was one: at a known step, that is."""
 
@@ -423,18 +459,20 @@ def test_weights_that_are_no_numbers_are_not_checkpointed(tmp_path: Path) -> Non
     assert 1 == len(list(tmp_path.iterdir()))
 
 
-def archive(path: Path, members: dict[str, bytes]) -> None:
-    """Make a tar.gz of members under any names, however unsafe."""
-    with tarfile.open(path, "w:gz") as tar:
+def packed(members: dict[str, bytes]) -> bytes:
+    """Return an archive of members under any names, however unsafe."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
 
 
-@pytest.mark.parametrize("packed", [True, False], ids=["model.tar.gz", "plain"])
+@pytest.mark.parametrize("archive", [True, False], ids=["model.tar.gz", "plain"])
 def test_training_goes_on_from_the_model_channel(
-    split: Paths, train: Callable[..., int], trained: Paths, *, packed: bool
+    split: Paths, train: Callable[..., int], trained: Paths, *, archive: bool
 ) -> None:
     """As model.tar.gz, just as an earlier job left it, or as a plain file (T32); what else an
     archive holds is written nowhere.
@@ -442,9 +480,9 @@ def test_training_goes_on_from_the_model_channel(
     model = split.channels / "model"
     model.mkdir()
     content = trained.model_file.read_bytes()
-    if packed:
+    if archive:
         members = {"../../escaped": b"x", "/tmp/escaped": b"x", "./model.safetensors": content}  # noqa: S108
-        archive(model / "model.tar.gz", members)
+        (model / "model.tar.gz").write_bytes(packed(members))
     else:
         (model / "model.safetensors").write_bytes(content)
 
@@ -457,12 +495,18 @@ def test_training_goes_on_from_the_model_channel(
 #: Stands for the file of a model with three features.
 OTHER = b"three"
 
+EMPTY = packed({"model.pkl": b"x", "model.safetensors/x": b""})
+HUGE = packed({"model.safetensors": bytes(2_000_000)})
+
 
 @pytest.mark.parametrize(
     ("files", "knobs", "sentence"),
     [
         ({}, {}, "expected one model: a model.tar.gz"),
+        ({"a.tar.gz": b"", "b.tar.gz": b""}, {}, "holds a.tar.gz, b.tar.gz; expected one model"),
         ({"model.tar.gz": b"no gzip"}, {}, "is not a whole gzip-compressed tar archive"),
+        ({"model.tar.gz": EMPTY}, {}, "holds no model.safetensors; expected what an earlier job"),
+        ({"model.tar.gz": HUGE}, {}, "holds a model.safetensors of 2,000,000 bytes; this job's m"),
         ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
         ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),
         ({"model.safetensors": OTHER}, {}, "has input_dim 3; this job has 2."),
@@ -481,7 +525,8 @@ def test_a_model_channel_that_cannot_be_used_is_refused(
     model.mkdir()
     for name, content in files.items():
         if content is None:
-            archive(model / name, {"model.safetensors": trained.model_file.read_bytes()})
+            members = {"model.safetensors": trained.model_file.read_bytes()}
+            (model / name).write_bytes(packed(members))
         elif content == OTHER:
             SimpleNet(3).save(model / name)
         else:

@@ -99,6 +99,24 @@ def test_a_file_that_is_no_model_is_refused(
         SimpleNet.load(path)
 
 
+def test_of_a_missing_model_the_message_says_what_is_there_instead(tmp_path: Path) -> None:
+    """And how it gets there: usually the archive was packed with another root (H7)."""
+    cure = "Train first, and pack model.tar.gz with the file at the archive's root."
+    with pytest.raises(ModelError) as refused:
+        SimpleNet.load(tmp_path / "none" / "m.safetensors")
+    assert str(refused.value) == (
+        f"There is no model: {tmp_path / 'none'} does not exist; expected m.safetensors. {cure}"
+    )
+    for name in "cbalkjihgfed":
+        (tmp_path / name).touch()
+    with pytest.raises(ModelError) as refused:
+        SimpleNet.load(tmp_path / "m.safetensors")
+    assert str(refused.value) == (
+        f"There is no model: {tmp_path} holds a, b, c, d, e, f, g, h, i, j; "
+        f"expected m.safetensors. {cure}"
+    )
+
+
 def test_a_model_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     """A file is whole or it is no model, wherever it ends."""
     path = tmp_path / "model.safetensors"

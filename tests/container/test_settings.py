@@ -70,6 +70,48 @@ def test_a_variable_that_cannot_be_obeyed_is_a_sentence(
         Settings.from_environment({name: text})
 
 
+def test_what_nobody_set_has_its_default() -> None:
+    """As docs/serving.md has it: a worker a core, and room for four of the largest bodies."""
+    assert Settings(workers=cores(), bodies_mb=400) == Settings.from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "least", "most"),
+    [
+        ("SAGEMAKER_BIND_TO_PORT", "port", 1, 65_535),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "workers", 1, 512),
+        ("MODEL_SERVER_WORKERS", "workers", 1, 512),
+        ("SIMPLENET_THREADS", "threads", 1, 64),
+        ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "timeout", 3, 3600),
+        ("MODEL_SERVER_TIMEOUT", "timeout", 3, 3600),
+        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "max_payload_mb", 1, 1024),
+        ("SIMPLENET_BODIES_MB", "bodies_mb", 100, 1_000_000),
+        ("SIMPLENET_CONNECTIONS", "connections", 1, 100_000),
+        ("SIMPLENET_MODELS_MB", "models_mb", 1, 1_000_000),
+    ],
+)
+def test_the_ends_of_a_range_are_in_it(name: str, field: str, least: int, most: int) -> None:
+    """What is beyond is refused, and a blank around the number does not matter."""
+    for value in (least, most):
+        assert value == getattr(Settings.from_environment({name: f" {value} "}), field)
+    for value in (least - 1, most + 1):
+        if (name, value) == ("SAGEMAKER_MAX_PAYLOAD_IN_MB", 0):
+            continue  # a stream of any length
+        with pytest.raises(SettingsError, match=f"{name} is '{value}'; expected a whole number"):
+            Settings.from_environment({name: str(value)})
+
+
+@pytest.mark.parametrize("text", ["65536", "1" * 5_000, "1.0", "²"])
+def test_what_is_no_number_of_the_range_is_refused(text: str) -> None:
+    """And the sentence stays short."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": text})
+
+    assert str(refused.value) == (
+        f"SAGEMAKER_BIND_TO_PORT is {text[:40]!r}; expected a whole number from 1 to 65535."
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "found"),
     [

@@ -69,6 +69,7 @@ def test_nothing_is_no_rows(text: bytes) -> None:
         (b'0,"1\n', "data.csv, line 1 is not CSV: unexpected end of data"),
         ("0,\u0661\n".encode(), "data.csv, line 1, column 2 is '\u0661'"),
         (b"0," + b"x" * 99, f"data.csv, line 1, column 2 is '{'x' * 40}...'"),
+        (b"0," + b"x" * 40, f"data.csv, line 1, column 2 is '{'x' * 40}';"),
     ],
 )
 def test_what_is_not_a_table_of_numbers_is_refused_with_its_place(
@@ -79,6 +80,29 @@ def test_what_is_not_a_table_of_numbers_is_refused_with_its_place(
         read(text)
 
     assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        (b"x,1\n", " If the first line is a header, remove it: SageMaker's CSV has none."),
+        (b"0,1\n0,x\n", "; expected a number. Correct it or drop the row."),
+        (b"0,1\n0\n", "; expected 2. Correct the line or drop it."),
+        (b"0,1\n0,\n", "; expected a number. Fill the cell or drop the row."),
+        (b"0,1\n\n0,1\n", "; expected numbers separated by commas. Remove the line."),
+        (b"0,infinity\n", "; expected a finite number. Fill the cell or drop the row."),
+        (b"0,1e39\n", "float32 holds (3.4e38). Scale the column or drop the row."),
+        (b"0\t1\n", "; expected a number. Separate cells by commas."),
+        (b"0,\xe9\n", "; save the file as plain CSV in UTF-8, uncompressed."),
+        (b'0,"1\n', ". Numbers need no quotes."),
+    ],
+)
+def test_a_refusal_ends_with_its_cure(text: bytes, cure: str) -> None:
+    """Whoever reads it knows what to do with the file."""
+    with pytest.raises(TableError) as refused:
+        read(text)
+
+    assert str(refused.value).endswith(cure)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

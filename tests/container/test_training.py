@@ -298,6 +298,48 @@ def test_memory_that_is_not_there_is_named(
     assert "The memory is not enough for the data; use a larger" in paths.failure.read_text()
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/opt/ml/x"), "/opt/ml/x: Permission denied."),
+        (OSError("odd"), "odd."),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero (the log has the traceback)."),
+    ],
+    ids=["file", "system", "fault"],
+)
+def test_what_nobody_foresaw_fails_the_job_with_a_sentence(
+    train: Callable[..., int],
+    paths: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    sentence: str,
+) -> None:
+    """The traceback of a fault of our own is in the log (T11, T12)."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    (paths.channels / "train" / "a.csv").write_bytes(GOOD)
+    monkeypatch.setattr("simplenet.job.fit", fail)
+
+    assert 1 == train()
+    assert paths.failure.read_text().endswith(sentence)
+    assert ("Traceback" in caplog.text) == isinstance(error, ZeroDivisionError)
+
+
+def test_a_failure_that_cannot_be_written_is_in_the_log(
+    train: Callable[..., int], paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the exit code says that the job failed (T10)."""
+    paths.failure.parent.rmdir()
+    paths.failure.parent.write_bytes(b"")
+
+    assert 1 == train(epoch=1)
+    assert "failed: Hyperparameter 'epoch' is not known" in caplog.text
+    assert f"{paths.failure} could not be written" in caplog.text
+
+
 def test_the_failure_file_keeps_to_what_sagemaker_shows(
     train: Callable[..., int], paths: Paths
 ) -> None:

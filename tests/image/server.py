@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import requests
-
-from tests import engine
+from tests import engine, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-CSV = {"Content-Type": "text/csv"}
 
 # The processes whose parent is gunicorn's master; `docker exec` itself has none in the container.
 _WORKERS = """
@@ -27,27 +21,12 @@ for path in glob.glob("/proc/[0-9]*/stat"):
 """
 
 
-class Server:
+class Server(server.Server):
     """A running container."""
 
     def __init__(self, name: str, port: int) -> None:
+        super().__init__(port)
         self.name = name
-        self.port = port
-        self.address = ("127.0.0.1", port)
-        self.url = f"http://127.0.0.1:{port}"
-
-    def score(self, body: Any, **headers: str) -> requests.Response:
-        """Invoke the model."""
-        return requests.post(
-            f"{self.url}/invocations",
-            data=body,
-            headers=CSV | {key.replace("_", "-"): text for key, text in headers.items()},
-            timeout=60,
-        )
-
-    def ping(self) -> int:
-        """Ask for /ping as SageMaker does, which waits 2 s (H13)."""
-        return requests.get(f"{self.url}/ping", timeout=2).status_code
 
     def inside(self, program: str) -> str:
         """Return what a Python program prints in the container."""
@@ -63,17 +42,9 @@ class Server:
         text = self.inside(f"for path in {paths}: print(open(path).read())")
         return [int(found) << 10 for found in re.findall(rf"{field}:\s+(\d+)", text)]
 
-    def log(self) -> list[dict[str, Any]]:
-        """Return the lines of the requests' log."""
-        lines = engine.logs(self.name).splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
-
-    def raw(self, data: bytes) -> bytes:
-        """Send bytes, and return all that comes back until the server closes."""
-        with socket.create_connection(self.address, timeout=30) as connection:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
+    def output(self) -> str:
+        """Return all that it has written so far."""
+        return engine.logs(self.name)
 
     def stop(self) -> str:
         """Stop it as SageMaker does, with 30 s to end in (H3); return the exit code."""

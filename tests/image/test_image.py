@@ -240,6 +240,7 @@ def test_line_ends_are_unix_in_the_image(image: str) -> None:
         "client/requirements-cloud.txt",
         "requirements-dev.txt",
         "benchmarks/requirements-peers.txt",
+        "requirements-mutants.txt",
     ],
 )
 def test_what_is_installed_is_held_to_hashes(lock: str) -> None:

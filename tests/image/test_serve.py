@@ -204,58 +204,6 @@ def test_a_client_that_expects_100_gets_it(server: Server) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n1,2", 400),
-        (b"POST /invocations HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
-        (b"\x00\x01\x02\r\n\r\n", 400),
-        (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n", 414),
-        (b"GET /ping HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 100_000 + b"\r\n\r\n", 431),
-        (b"GET /ping HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
-    ],
-)
-def test_what_is_no_request_is_a_sentence_too(server: Server, request_: bytes, status: int) -> None:
-    """The parser refuses it before the application is asked, in the application's words."""
-    head, _, body = server.raw(request_).partition(b"\r\n\r\n")
-
-    assert head.startswith(f"HTTP/1.1 {status} ".encode())
-    assert ["error"] == [*json.loads(body)]
-    assert 200 == server.score("1,2").status_code
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1,2",
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n1,2",
-        b"POST /invo",
-    ],
-)
-def test_a_request_that_ends_early_harms_nobody(server: Server, request_: bytes) -> None:
-    """Its connection ends; the server lives on, answers others, and logs no fault of its own."""
-    before = server.workers()
-    reply = server.raw(request_)
-
-    assert not reply.startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
-    assert 200 == server.score("1,2").status_code
-    assert before == server.workers()
-    assert [] == [line for line in server.log() if line["status"] >= 500]
-
-
-def test_the_wish_for_another_protocol_is_ignored(server: Server) -> None:
-    """As RFC 9110 allows (7.8): the request is answered as if it had not been said."""
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    reply = requests.get(f"{server.url}/ping", headers=headers, timeout=30)
-
-    assert 200 == reply.status_code
-
-
 def test_a_gigabyte_is_refused_without_being_kept(server: Server) -> None:
     """The body is read and dropped, so that the client gets to read why (B8)."""
     chunk = b"1,2\n" * (1 << 18)

@@ -16,7 +16,8 @@ import requests
 from simplenet.model import SimpleNet
 
 from tests import engine
-from tests.image.server import CSV, Server, serving
+from tests.image.server import Server, serving
+from tests.server import CSV
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -139,33 +140,6 @@ def test_sigterm_ends_an_idle_server_at_once(image: str, served: Path) -> None:
         assert "0" == server.stop()
 
 
-def test_sigterm_kills_no_idle_worker(image: str, served: Path) -> None:
-    """Each ends by itself, well before its grace is over and gunicorn sends SIGKILL (H3)."""
-    with serving(image, served, *TWO_WORKERS) as server, requests.Session() as session:
-        session.post(f"{server.url}/invocations", data="1,2", headers=CSV, timeout=60)
-        code = server.stop()
-        log = engine.logs(server.name)
-
-    assert "0" == code
-    assert 2 == log.count("Worker exiting")
-    assert "Forcing close" not in log
-
-
-def _unread(server: Server, stack: ExitStack) -> None:
-    """Ask for a reply that no buffer holds, and read nothing of it."""
-    file = io.BytesIO()
-    np.save(file, np.zeros((1_000_000, 2), np.int8))
-    body = file.getvalue()
-    client = stack.enter_context(socket.create_connection(server.address, timeout=60))
-    client.sendall(
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\n"
-        b"Accept: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    )
-    engine.wait_until(
-        lambda: any(line.get("rows") == 1_000_000 for line in server.log()), "it is scored"
-    )
-
-
 def test_a_client_that_does_not_read_is_let_go(image: str, served: Path) -> None:
     """Its reply is kept no longer than a body is waited for (H17)."""
     connections = (
@@ -173,37 +147,10 @@ def test_a_client_that_does_not_read_is_let_go(image: str, served: Path) -> None
     )
     options = (*ONE_WORKER, "--env", "SAGEMAKER_MODEL_SERVER_TIMEOUT=3")
     with serving(image, served, *options) as server, ExitStack() as stack:
-        _unread(server, stack)
+        server.leave_unread(stack)
         engine.wait_until(lambda: server.inside(connections) == "0", "its connection is closed")
 
         assert 200 == server.score("1,2").status_code
-
-
-def test_sigterm_waits_for_no_client_that_does_not_read(image: str, served: Path) -> None:
-    """Else gunicorn waits until it has to kill the worker (H3)."""
-    with serving(image, served, *ONE_WORKER) as server, ExitStack() as stack:
-        _unread(server, stack)
-        code = server.stop()
-        log = engine.logs(server.name)
-
-    assert "0" == code
-    assert "Worker exiting" in log
-    assert "Forcing close" not in log
-
-
-def test_a_connection_too_many_is_503(image: str, served: Path) -> None:
-    """A worker's memory has a limit whatever comes, and whoever is turned away is told (H17)."""
-    options = (*ONE_WORKER, "--env", "SIMPLENET_CONNECTIONS=5")
-    with serving(image, served, *options) as server:
-        with ExitStack() as stack:
-            for _ in range(5):
-                stack.enter_context(socket.create_connection(server.address, timeout=60))
-            engine.wait_until(lambda: server.score("1,2").status_code == 503, "all are taken")
-            refused = server.score("1,2")
-
-        assert (503, "1") == (refused.status_code, refused.headers["Retry-After"])
-        assert "SIMPLENET_CONNECTIONS" in refused.json()["error"]
-        engine.wait_until(lambda: server.score("1,2").status_code == 200, "there is room again")
 
 
 def test_sigterm_lets_a_request_finish(image: str, served: Path, moons: Moons) -> None:
@@ -318,17 +265,6 @@ def test_unloading_frees_the_memory_of_every_worker(image: str, tmp_path: Path) 
 def _grown(before: list[int], now: list[int], megabytes: int) -> int:
     """Return how many workers hold that much more than before."""
     return sum(most - least > megabytes << 20 for least, most in zip(before, now, strict=True))
-
-
-def test_metrics_are_the_sum_over_all_workers(image: str, served: Path) -> None:
-    """Detailed observability scrapes them where they are asked for, and only there (H30)."""
-    with serving(image, served, "--env", "SIMPLENET_METRICS=true", *TWO_WORKERS) as server:
-        for _ in range(20):
-            server.score("1,2\n3,4")
-        text = requests.get(f"{server.url}/metrics", timeout=60).text
-
-        assert 'simplenet_requests_total{status="200"} 20.0' in text
-        assert "simplenet_rows_total 40.0" in text
 
 
 def test_batch_transform_may_mark_bad_records_and_set_the_limit(image: str, served: Path) -> None:

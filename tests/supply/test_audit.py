@@ -155,5 +155,5 @@ def test_make_check_audits_every_lock_file() -> None:
         for path in (PROJECT / root).glob("requirements*.txt")
     ]
 
-    assert 5 == len(locks)
+    assert 6 == len(locks)
     assert set() == set(locks) - set(makefile.split())

@@ -1,0 +1,267 @@
+"""Several processes as the hosts of one training job; `tests/image` has containers instead."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from simplenet.model import SimpleNet
+from simplenet.paths import Paths
+
+from tests import engine
+from tests.programs.program import Program, started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# More than any of these jobs needs before it is stopped.
+ENDLESS = 1_000_000
+
+# The program `train`, but at a port that no other job of this machine meets at.
+TRAIN = """
+import runpy, sys
+from simplenet import cluster
+cluster.PORT = int(sys.argv[1])
+runpy.run_module("simplenet.training", run_name="__main__")
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One process and its `/opt/ml`."""
+
+    program: Program
+    paths: Paths
+
+    @property
+    def failure(self) -> str:
+        """Why the job failed (T12)."""
+        return self.paths.failure.read_text()
+
+    def take_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights of the model that it left; nothing is left of the job then."""
+        weights = SimpleNet.load(self.paths.model_file).state_dict()
+        for directory in (self.paths.model, self.paths.checkpoints):
+            shutil.rmtree(directory)
+        return weights
+
+
+@pytest.fixture
+def port() -> int:
+    """Where the hosts of a job meet."""
+    return engine.free_port()
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[Callable[..., list[Host]]]:
+    """Starts a job of several hosts, one for each of the given parts of its rows.
+
+    Started again, a job finds what it left. A host whose part is None never comes, and none of the
+    `strangers`, which are names.
+    """
+    with ExitStack() as stack:
+
+        def run(
+            *parts: np.ndarray | None,
+            sharded: bool = False,
+            strangers: tuple[str, ...] = (),
+            validation: np.ndarray | None = None,
+            **settings: float,
+        ) -> list[Host]:
+            # All of them are this machine's.
+            names = [f"127.0.0.{number}" for number in range(1, len(parts) + 1)]
+            given = {name: str(value) for name, value in settings.items()}
+            distribution = "ShardedByS3Key" if sharded else "FullyReplicated"
+            hosts = []
+            for name, rows in zip(names, parts, strict=True):
+                if rows is None:
+                    continue
+                paths = Paths(tmp_path / name)
+                train = paths.channels / "train"
+                for directory in (train, paths.hyperparameters.parent, paths.checkpoints):
+                    directory.mkdir(parents=True, exist_ok=True)
+                if len(rows):
+                    np.savetxt(train / "a.csv", rows, delimiter=",")
+                resources = {
+                    "current_host": name,
+                    "hosts": [*names, *strangers],
+                    "network_interface_name": "lo",
+                }
+                if validation is not None:
+                    (paths.channels / "validation").mkdir(exist_ok=True)
+                    np.savetxt(paths.channels / "validation" / "a.csv", validation, delimiter=",")
+                channels = {"train": {"S3DistributionType": distribution}}
+                paths.hyperparameters.write_text(json.dumps(given))
+                paths.resource_config.write_text(json.dumps(resources))
+                paths.input_data_config.write_text(json.dumps(channels))
+                command = [sys.executable, "-c", TRAIN, str(port)]
+                hosts.append(Host(stack.enter_context(started(command, paths)), paths))
+            return hosts
+
+        yield run
+
+
+def codes(*hosts: Host) -> list[int]:
+    """Return the exit codes of all hosts."""
+    return [host.program.code() for host in hosts]
+
+
+def logs(*hosts: Host) -> str:
+    """Return what all hosts printed, for a test that fails."""
+    return "\n".join(f"--- {host.paths.root.name}\n{host.program.output()}" for host in hosts)
+
+
+def test_shards_may_be_uneven_and_even_empty(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """Each host trains on what S3 gave it, be it nothing (T30); the scale is that of all rows."""
+    hosts = start(moon_rows[:60], moon_rows[60:], moon_rows[:0], epochs=10, sharded=True)
+
+    assert [0, 0, 0] == codes(*hosts), logs(*hosts)
+    net = SimpleNet.load(hosts[0].paths.model_file)
+    np.testing.assert_allclose(net.mean, moon_rows[:, 1:].mean(axis=0), atol=1e-5)
+    right = np.round(net.score(moon_rows[:, 1:].astype(np.float32))) == moon_rows[:, 0]
+    assert right.mean() > 0.9
+
+
+def test_parts_of_one_size_are_no_replicas(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """Also where nothing says that a channel is sharded (T30), every row counts, by its weight."""
+    settings = {"epochs": 5, "batch_size": len(moon_rows), "positive_weight": 3}
+    (alone,) = start(moon_rows, **settings)
+    assert 0 == alone.program.code(), logs(alone)
+    weights = alone.take_weights()
+    middle = len(moon_rows) // 2
+    hosts = start(moon_rows[:middle], moon_rows[middle:], **settings)
+
+    assert [0, 0] == codes(*hosts), logs(*hosts)
+    for name, weight in hosts[0].take_weights().items():
+        torch.testing.assert_close(weight, weights[name], atol=1e-4, rtol=1e-4)
+
+
+def test_all_hosts_lose_patience_together(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """They measure the validation channel together, so that none goes on alone (T51)."""
+    train, validation = moon_rows[:300], moon_rows[300:]
+    hosts = start(train, train, validation=validation, epochs=ENDLESS, patience=3)
+
+    assert [0, 0] == codes(*hosts), logs(*hosts)
+    net = SimpleNet.load(hosts[0].paths.model_file)
+    right = np.round(net.score(validation[:, 1:].astype(np.float32))) == validation[:, 0]
+    assert right.mean() > 0.9
+
+
+def test_sigterm_to_a_host_that_reads_ends_them_all(
+    start: Callable[..., list[Host]], tmp_path: Path, moon_rows: np.ndarray
+) -> None:
+    """The other, which has long read its part, is told (T8)."""
+    endless = Paths(tmp_path / "127.0.0.2").channels / "train" / "b.csv"
+    endless.parent.mkdir(parents=True)
+    with endless.open("wb") as file:
+        file.truncate(1 << 40)  # a hole: no line end ever
+    first, second = start(moon_rows, moon_rows, sharded=True)
+    first.program.wait_for("channel train: 1 file")
+    second.program.wait_for("device")
+    second.program.send(signal.SIGTERM)
+
+    assert [0, 0] == codes(first, second), logs(first, second)
+    assert "SIGTERM: stopped before training began; there is no model yet." in logs(first)
+    assert "SIGTERM: stopped before training began." in logs(second)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
+def test_a_job_of_several_hosts_goes_on_from_its_checkpoint(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, *, sharded: bool
+) -> None:
+    """SIGTERM to one stops all at the same step, with a model (T8); started again they go on in
+    the midst of an epoch, and end with the weights of hosts that were never stopped (T37, T39).
+    """
+    parts = [moon_rows[:150], moon_rows[150:], moon_rows[:0]] if sharded else [moon_rows] * 2
+    settings = {"epochs": 60, "batch_size": 16}
+    hosts = start(*parts, sharded=sharded, **settings)
+    assert {0} == {*codes(*hosts)}, logs(*hosts)
+    whole = hosts[0].take_weights()
+
+    hosts = start(*parts, sharded=sharded, **settings)
+    hosts[0].program.wait_for("epoch=2;")
+    hosts[1].program.send(signal.SIGTERM)
+    assert {0} == {*codes(*hosts)}, logs(*hosts)
+    assert "SIGTERM: stopped early; the best model so far is kept." in logs(hosts[0])
+    assert hosts[0].paths.model_file.exists()
+    hosts = start(*parts, sharded=sharded, **settings)
+    assert {0} == {*codes(*hosts)}, logs(*hosts)
+    assert "going on from checkpoint-" in logs(hosts[0])
+    resumed = hosts[0].take_weights()
+    assert [] == [name for name in whole if not whole[name].equal(resumed[name])]
+
+
+def test_a_host_that_ends_ends_the_others_with_a_sentence(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """They do not go on without it, nor wait for it (T50), and say which it was (T12)."""
+    first, second = start(moon_rows, moon_rows, epochs=ENDLESS)
+    first.program.wait_for("epoch=1;")
+    second.program.send(signal.SIGKILL)
+
+    assert [1] == codes(first), logs(first)
+    assert first.failure.startswith("Lost contact with 127.0.0.2: it ended, or was silent for ")
+
+
+def test_a_host_that_never_comes_ends_the_others_with_a_sentence(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """Its name is waited for (T50), as long as the job says; the sentence has the cure (T12)."""
+    hosts = start(moon_rows, moon_rows, strangers=("algo-3.invalid",), wait_seconds=1)
+
+    assert [1, 1] == codes(*hosts), logs(*hosts)
+    for host in hosts:
+        assert "waiting up to 1 s for the names of algo-3.invalid" in logs(host)
+        assert host.failure.startswith("After 1 s there is still no algo-3.invalid; expected all")
+
+
+@pytest.mark.parametrize("idle", [1, 2])
+def test_a_host_whose_program_never_comes_ends_the_others_with_a_sentence(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, idle: int
+) -> None:
+    """Its name is there, but it does not answer (T12, T50)."""
+    parts = [None if number == idle else moon_rows for number in (1, 2)]
+    (other,) = start(*parts, wait_seconds=1)
+
+    assert [1] == codes(other), logs(other)
+    assert other.failure.startswith(f"After 1 s there is still no 127.0.0.{idle}; expected all")
+
+
+def test_a_port_that_is_taken_is_named(
+    start: Callable[..., list[Host]], port: int, moon_rows: np.ndarray
+) -> None:
+    """By the first host, at which the others would meet (T12)."""
+    with socket.create_server(("", port)):
+        (first,) = start(moon_rows, None)
+
+        assert [1] == codes(first), logs(first)
+    assert first.failure.startswith(f"Port {port}, at which the hosts of a job meet, cannot be")
+
+
+def test_bad_data_on_one_host_ends_them_all_with_a_sentence(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """The host that has it says where; the other says who (T12)."""
+    bad = moon_rows.copy()
+    bad[7, 0] = 5
+    first, second = start(moon_rows, bad, epochs=ENDLESS, sharded=True)
+
+    assert [1, 1] == codes(first, second), logs(first, second)
+    assert "train/a.csv, line 8, column 1 is 5" in second.failure
+    assert "127.0.0.2 failed; its own log" in first.failure
