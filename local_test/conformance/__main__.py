@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from conformance.check import AREAS, check, rules
 from conformance.engine import EngineError
 from conformance.finding import Outcome
+from conformance.given import Given
 from conformance.report import Terminal, as_json, as_junit
-from conformance.run import Given
 from conformance.server import Payload
 
 if TYPE_CHECKING:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from conformance import batch, image, multi_model, serving, training  # noqa: F401
 from conformance.engine import Engine, EngineError
 from conformance.rule import RULES, Rule, Verdict, judge
-from conformance.run import Given, Run
+from conformance.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import NoReturn
+
+    from conformance.given import Given
 
 #: What `--only` may say, and the module of the rules that it means, in the order of a whole run.
 AREAS = {"train": "training", "serve": "serving", "batch": "batch", "multi-model": "multi_model"}

@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from conformance.finding import Finding, failed, not_applicable, passed, warned
+from conformance.jobs import LONGER
 from conformance.log import counts, metrics
 from conformance.malformed import HOPELESS
 from conformance.rule import rule
-from conformance.run import LONGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from conformance.run import Limits
+from conformance.given import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import pytest
 from conformance.check import check
-from conformance.run import Given
+from conformance.given import Given
 from conformance.server import Payload
 
 from tests import engine
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from conformance.finding import Finding
+    from conformance.given import Limits
     from conformance.rule import Rule
-    from conformance.run import Limits
 
 GOOD = Path(__file__).parent / "good"
 CLIENT = """#!/bin/sh

@@ -15,8 +15,9 @@ import pytest
 from conformance.check import check, rules
 from conformance.engine import Engine, EngineError
 from conformance.finding import BlockedError, Outcome
+from conformance.given import Given
 from conformance.rule import Rule, judge
-from conformance.run import Given, Run
+from conformance.run import Run
 from conformance.server import Payload
 
 from tests.conformance.bad import (
