@@ -42,6 +42,10 @@ class Step:
     what: str
     do: Callable[[], object]
     loses: bool = False  #: whether what cannot be had again goes with it
+    ends_endpoint: bool = False
+    #: Whether an endpoint may need it, and then may not lose it:
+    #: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteEndpointConfig.html
+    is_behind_endpoint: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,11 @@ def run(steps: Sequence[Step], say: Callable[[str], None]) -> tuple[list[str], l
         Left: after an interrupt, with the steps that were not taken.
     """
     done, left = [], []
+    endpoint_left = False
     for number, step in enumerate(steps):
+        if step.is_behind_endpoint and endpoint_left:
+            left.append(f"{step.what}: an endpoint that is left may need it.")
+            continue
         try:
             with translated():
                 step.do()
@@ -70,6 +78,7 @@ def run(steps: Sequence[Step], say: Callable[[str], None]) -> tuple[list[str], l
             missing = isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)
             if not missing:
                 left.append(f"{step.what}: {error}")
+                endpoint_left |= step.ends_endpoint
                 continue
         say(step.what)
         done.append(step.what)
@@ -110,12 +119,13 @@ def hosted(account: Account, things: Iterable[Thing], patience: Patience) -> lis
 
 
 def _deletion(sagemaker: Any, kind: inventory.Kind, name: str, patience: Patience) -> Step:
+    what = f"delete {kind.title} {name}"
     if kind is inventory.KINDS["endpoint"]:
         delete = partial(_delete_endpoint, sagemaker, name, patience)
-    else:
-        describe, operation = (getattr(sagemaker, one) for one in (kind.describe, kind.delete))
-        delete = partial(hosting.delete_one, describe, operation, **{kind.name: name})
-    return Step(f"delete {kind.title} {name}", delete)
+        return Step(what, delete, ends_endpoint=True)
+    describe, operation = (getattr(sagemaker, one) for one in (kind.describe, kind.delete))
+    delete = partial(hosting.delete_one, describe, operation, **{kind.name: name})
+    return Step(what, delete, is_behind_endpoint=True)
 
 
 def _delete_endpoint(sagemaker: Any, name: str, patience: Patience) -> None:

@@ -87,19 +87,21 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
 
 
 def test_an_endpoint_that_is_being_created_is_deleted_when_it_is_there(aws: Aws) -> None:
-    """It is waited for, and says so; with a limit, after which it is named as left."""
+    """It is waited for, and says so; with a limit, after which it is left, and what it needs."""
     assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
     aws.settle("DescribeEndpoint", endpoint_status="Creating")
     aws.refuse(*BUSY)
 
     given_up = aws.run("delete", "--endpoint", "simplenet", "--max-minutes", "0.01")
-    left = aws.left()["endpoints"]
+    left = aws.left()
     aws.refuse(*BUSY, times=1)
     done = aws.run("delete", "--endpoint", "simplenet")
 
     assert 1 == given_up.returncode
     assert "still Creating" in given_up.stderr.split("what is still there:")[1]
-    assert ["simplenet"] == left
+    assert ["simplenet"] == left["endpoints"]
+    assert (1, 1) == (len(left["configurations"]), len(left["models"]))
+    assert 2 == given_up.stderr.count("an endpoint that is left may need it")
     assert 0 == done.returncode, done.stderr
     assert "simplenet: Creating, and can be deleted only when that ends" in done.stderr
     assert NOTHING == aws.left()
