@@ -29,6 +29,10 @@ class BlockedError(Exception):
     """What a rule looks at is not there; another rule says why."""
 
 
+class NoProgramError(BlockedError):
+    """The image has no program for it, as the rule `programs` says where that is asked for."""
+
+
 def passed(observed: str) -> Finding:
     """The image keeps the rule."""
     return Finding(Outcome.PASSED, observed)

@@ -11,7 +11,7 @@ from conformance import layers
 from conformance.archive import tree
 from conformance.description import Description
 from conformance.entry_point import EntryPoint, entry_point
-from conformance.finding import BlockedError
+from conformance.finding import BlockedError, NoProgramError
 from conformance.job import Job, Request
 from conformance.log import goes_on
 from conformance.malformed import malformed
@@ -108,7 +108,7 @@ class Jobs(Shares):
             BlockedError: if the image does not train, or there is nothing to train on.
         """
         if not self.trains:
-            raise BlockedError("the image has no program `train`")
+            raise NoProgramError("the image has no program `train`")
         if self.given.channel is None:
             raise BlockedError("there is no channel to train on; give one with --train")
         return tree(self.given.channel)

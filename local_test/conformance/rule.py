@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.engine import EngineError
-from conformance.finding import BlockedError, Finding, failed, not_applicable, not_tried
+from conformance.finding import (
+    BlockedError,
+    Finding,
+    NoProgramError,
+    failed,
+    not_applicable,
+    not_tried,
+)
 from conformance.server import NO_REPLY
 
 if TYPE_CHECKING:
@@ -75,6 +82,8 @@ def judge(subject: Rule, run: Run) -> Verdict:
     began = time.monotonic()
     try:
         finding = subject.look(run)
+    except NoProgramError as error:
+        finding = not_applicable(str(error))
     except BlockedError as error:
         finding = not_applicable(str(error))
         if subject.asked_for_by and subject.asked_for_by == run.given.only:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from conformance.archive import pack, unpack, unpacked_by_root
 from conformance.engine import mount
-from conformance.finding import BlockedError
+from conformance.finding import BlockedError, NoProgramError
 from conformance.jobs import RESTRICTIONS, Jobs
 from conformance.server import NO_REPLY, Ordinary, Payload, Server
 from conformance.shared import shared
@@ -226,7 +226,7 @@ class Run(Jobs):
         published: bool = True,
     ) -> Server:
         if not self.serves:
-            raise BlockedError("the image has no program `serve`")
+            raise NoProgramError("the image has no program `serve`")
         mounted = self.model if model is None else model
         server = Server(
             *(self.engine, self.given.image, (*mounted, *options), inside),

@@ -254,9 +254,9 @@ def notices_a_lost_host(run: Run) -> Finding:
             return failed(f"{lost} is killed, and {job.host} still runs {limit:g} s later", cure)
         if job.exit_code == 0:
             return failed(f"{lost} is killed, and {job.host} ends with exit code 0", cure)
-        if not job.failure:
-            return failed(f"there is no failure file when {lost} is killed; {job.end}", cure)
-        noticed.append(f"without {lost}: {job.failure.strip()}")
+        if wrong := _no_refusal(run, job):
+            return failed(f"when {lost} is killed, {wrong}", cure)
+        noticed.append(f"without {lost}: {(job.failure or job.end).strip()}")
     if not noticed:
         return not_applicable("each host trains on without the other: neither needs it")
     return passed("; ".join(noticed))

@@ -112,17 +112,11 @@ def test_a_failure_is_the_exit_code(
 #: Bad images of all kinds, each with the `--only` of its run.
 WHOLE_RUNS = [
     ("image.no_package_caches", "train"),
-    ("training.model_at_the_root", "train"),
     ("serving.errors_say_why", "serve"),
-    ("serving.writes_only_to_tmp", "serve"),
     ("batch.starts", "batch"),
-    ("batch.execution_parameters", "batch"),
-    ("multi_model.starts", "multi-model"),
     ("multi_model.unloads_a_model", "multi-model"),
     ("training.failure_file", None),
     ("serving.starts", None),
-    ("serving.scores", None),
-    ("multi_model.starts", None),
 ]
 
 
