@@ -192,10 +192,10 @@ def test_a_job_that_ends_anyhow_is_not_said_to_have_heard_a_signal(
 def test_a_job_that_ends_much_sooner_than_another_has_heard_the_signal(
     bad_image: Callable[[Bad], str], channel: Path
 ) -> None:
-    """Though nobody says how to make it endless: six seconds are long enough."""
+    """Though nobody says how to make it endless: fifteen seconds are long enough."""
     image = bad_image(Bad("", "", train=("time.sleep(0.01)", "time.sleep(1)")))
     key = "training.hears_sigterm"
-    found = find(image, channel, [BY_KEY[key]], hyperparameters={"epochs": "6"}, endless={})
+    found = find(image, channel, [BY_KEY[key]], hyperparameters={"epochs": "15"}, endless={})
 
     assert Outcome.PASSED is found[key].outcome, found
 
