@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
 from tests import engine
+from tests.host import Trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,11 +29,10 @@ ENDLESS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(Trained):
     """One container and its `/opt/ml`."""
 
     name: str
-    paths: Paths
 
     def wait(self) -> int:
         """Return the exit code, once there is one."""
@@ -47,18 +45,6 @@ class Host:
     def wait_for(self, text: str) -> None:
         """Return when it has printed `text`."""
         engine.wait_until(lambda: text in self.log(), f"{text!r} in the log")
-
-    @property
-    def failure(self) -> str:
-        """Why the job failed (T12)."""
-        return self.paths.failure.read_text()
-
-    def take_weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights of the model that it left; nothing is left of the job then."""
-        weights = SimpleNet.load(self.paths.model_file).state_dict()
-        for directory in (self.paths.model, self.paths.checkpoints):
-            shutil.rmtree(directory)
-        return weights
 
 
 @pytest.fixture
@@ -86,7 +72,7 @@ def start(tmp_path: Path, image: str) -> Iterator[Callable[..., list[Host]]]:
                 container = engine.container(
                     *options, "--volume", f"{paths.root}:/opt/ml", image, "train"
                 )
-                hosts.append(Host(stack.enter_context(container), paths))
+                hosts.append(Host(paths, stack.enter_context(container)))
             return hosts
 
         yield run

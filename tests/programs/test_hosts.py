@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
 from tests import engine
+from tests.host import Trained
 from tests.programs.program import Program, started
 
 if TYPE_CHECKING:
@@ -37,23 +37,10 @@ runpy.run_module("simplenet.training", run_name="__main__")
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(Trained):
     """One process and its `/opt/ml`."""
 
     program: Program
-    paths: Paths
-
-    @property
-    def failure(self) -> str:
-        """Why the job failed (T12)."""
-        return self.paths.failure.read_text()
-
-    def take_weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights of the model that it left; nothing is left of the job then."""
-        weights = SimpleNet.load(self.paths.model_file).state_dict()
-        for directory in (self.paths.model, self.paths.checkpoints):
-            shutil.rmtree(directory)
-        return weights
 
 
 @pytest.fixture
@@ -105,7 +92,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Callable[..., list[Host]]]:
                 paths.resource_config.write_text(json.dumps(resources))
                 paths.input_data_config.write_text(json.dumps(channels))
                 command = [sys.executable, "-c", TRAIN, str(port)]
-                hosts.append(Host(stack.enter_context(started(command, paths)), paths))
+                hosts.append(Host(paths, stack.enter_context(started(command, paths))))
             return hosts
 
         yield run
