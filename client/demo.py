@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from client import artefact, chapters, data, evaluation, metrics, model_card, pictures
-from client.model_card import Channel, Training
+from client.provenance import Channel, Training
 from client.runtime import PROJECT
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from client.platform import PlatformError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from client.model_card import Training
+    from client.provenance import Training
     from client.training_job import TrainingJob
 
 # A role's form is checked, also where no AWS is asked.

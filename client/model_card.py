@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,31 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from client.evaluation import Scored
-
-
-@dataclass(frozen=True)
-class Channel:
-    """What a job read under one name."""
-
-    name: str
-    address: str
-    rows: int | None = None  #: None where nobody counted them
-
-
-@dataclass(frozen=True)
-class Training:
-    """What is known of the job that a model comes from."""
-
-    job: str
-    image: str  #: with its digest, where it is known
-    model: str  #: the address of model.tar.gz
-    machines: str  #: such as 1 x ml.c4.xlarge
-    hyperparameters: Mapping[str, str]  #: those that were given
-    channels: Sequence[Channel]
-    began: str | None = None  #: ISO 8601, UTC
-    seconds: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)  #: what the job itself found
-    history: Mapping[str, Sequence[float]] = field(default_factory=dict)  #: one number an epoch
+    from client.provenance import Training
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from client.account import Account
-    from client.model_card import Training
+    from client.provenance import Training
     from client.training_job import TrainingJob
 
 

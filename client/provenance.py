@@ -9,14 +9,13 @@ import json
 import re
 import subprocess
 import tarfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from client.model_card import Channel, Training
 from client.names import LOCAL_OUTPUT
 from client.refusal import Refusal
 from client.storage import Prefix
@@ -34,6 +33,31 @@ _NOTE = "job.json"
 _LOG = "/aws/sagemaker/TrainingJobs"
 
 _ROWS = re.compile(r"channel (\S+): .*?(\d+) rows of a label and \d+ features(.*)")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What a job read under one name."""
+
+    name: str
+    address: str
+    rows: int | None = None  #: None where nobody counted them
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of the job that a model comes from."""
+
+    job: str
+    image: str  #: with its digest, where it is known
+    model: str  #: the address of model.tar.gz
+    machines: str  #: such as 1 x ml.c4.xlarge
+    hyperparameters: Mapping[str, str]  #: those that were given
+    channels: Sequence[Channel]
+    began: str | None = None  #: ISO 8601, UTC
+    seconds: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)  #: what the job itself found
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)  #: one number an epoch
 
 
 class ProvenanceError(Refusal):

@@ -41,6 +41,7 @@ def _importing() -> Iterator[None]:
 
 
 with _importing():
+    from sagemaker import utils
     from sagemaker.config import load_sagemaker_config
     from sagemaker.deserializers import NumpyDeserializer
     from sagemaker.estimator import Estimator
@@ -68,6 +69,10 @@ if TYPE_CHECKING:
     from client.tuning_job import TuningJob
 
 __all__ = ["LocalSagemakerClient", "LocalSession", "Session", "UnexpectedStatusException"]
+
+# The user's configuration was checked when it was loaded. The SDK does it again whenever it looks
+# for a value, a quarter of a second each time: half of all that `train` or `deploy` took.
+utils.validate_sagemaker_config = lambda _: None
 
 # What it does is told by the commands; what goes wrong is still to be seen.
 logging.getLogger("sagemaker").setLevel(logging.WARNING)

@@ -16,7 +16,7 @@ from client.evaluation import Scored
 if TYPE_CHECKING:
     from client.commands.options import Place
     from client.endpoint import Predictor
-    from client.model_card import Training
+    from client.provenance import Training
 
 # Labelled rows: no header, the label first.
 CSV = click.Path(exists=True, dir_okay=False, path_type=Path)

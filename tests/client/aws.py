@@ -52,6 +52,7 @@ class Aws:
 
     proxy: str
     home: Path  #: without any AWS configuration of the user's
+    client_program: Sequence[str | Path]  #: begins a command line of `python -m client`
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,8 +101,9 @@ class Aws:
     def requests(self) -> list[dict[str, Any]]:
         """Return all that was sent since the account was prepared."""
         recording = self.home / "requests.jsonl"
-        lines = recording.read_text("utf-8").splitlines() if recording.exists() else []
-        return [json.loads(line) for line in lines]
+        written = recording.read_text("utf-8") if recording.exists() else ""
+        # The last line may be only half there, while the proxy writes it.
+        return [json.loads(line) for line in written.splitlines(keepends=True) if line[-1] == "\n"]
 
     def asked(self, action: str) -> list[dict[str, Any]]:
         """Return what was sent for an action, such as CreateTrainingJob."""
@@ -192,9 +194,13 @@ class Aws:
     def started(
         self, *words: str | Path, directory: Path = PROJECT, **environment: str
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start `python -m client`; it ends with the context."""
+        """Start `python -m client`; it ends with the context.
+
+        It imports everything anew where the test has an environment of its own for it.
+        """
+        program = [sys.executable, "-m", "client"] if environment else self.client_program
         process = subprocess.Popen(
-            [sys.executable, "-m", "client", *map(str, words)],
+            [*program, *words],
             cwd=directory,
             env={**self.environment, "PYTHONPATH": str(PROJECT), **environment},
             stdout=subprocess.PIPE,
@@ -238,10 +244,10 @@ class Aws:
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[Aws]:
+def serve(home: Path, client_program: Sequence[str | Path]) -> Iterator[Aws]:
     """Run moto's proxy until the context ends."""
     port = free_port()
-    aws = Aws(f"http://127.0.0.1:{port}", home)
+    aws = Aws(f"http://127.0.0.1:{port}", home, client_program)
     proxy = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("recording_proxy.py"), home, str(port)],
         stdout=subprocess.DEVNULL,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from client import data, storage
+from tests.client import warm
 from tests.client.aws import ACCOUNT, REGION, Aws, serve
 from tests.conftest import PROJECT
+from tests.engine import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: Where no Docker engine answers.
 WITHOUT_DOCKER = {**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"}
@@ -53,9 +57,40 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @pytest.fixture(scope="session")
-def moto_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+def client_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[str | Path]]:
+    """How a command line begins that does what `python -m client` does, without the import."""
+    home = tmp_path_factory.mktemp("warm")
+    # The path of a Unix socket must be short.
+    address = Path(tempfile.mkdtemp(), "socket")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(("AWS_", "COVERAGE_"))
+    }
+    known = {"AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, warm.__file__, address],
+            env={**kept, **known, "HOME": str(home), "PYTHONPATH": str(PROJECT)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: address.exists() or server.poll() is not None, "the SDK is imported")
+        assert server.poll() is None, (home / "log").read_text("utf-8")
+        yield [sys.executable, "-I", "-S", warm.__file__, address]
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(address.parent)
+
+
+@pytest.fixture(scope="session")
+def moto_proxy(
+    tmp_path_factory: pytest.TempPathFactory, client_program: Sequence[str | Path]
+) -> Iterator[Aws]:
     """One fake AWS for all tests."""
-    with serve(tmp_path_factory.mktemp("home")) as found:
+    with serve(tmp_path_factory.mktemp("home"), client_program) as found:
         yield found
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from client import model_card
 from client.evaluation import Scored
-from client.model_card import Channel, Comparison, Training
+from client.model_card import Comparison
+from client.provenance import Channel, Training
 
 if TYPE_CHECKING:
     from pathlib import Path
