@@ -24,6 +24,8 @@ LOCKS := requirements-dev.txt requirements-mutants.txt container/requirements.tx
 AUDIT ?=
 # How much of `container` and of `client` the tests must reach, branches included, in percent.
 REACHED := 95
+# In how many processes `make test` tests: more than there are processors make some wait too long.
+PROCESSES ?= 2
 # What `make mutants` changes, such as simplenet.table.*; by default all, going on where it was ended.
 MUTANTS ?=
 
@@ -46,7 +48,7 @@ cloud: .venv/cloud ## install what the client's SageMaker commands need, and lis
 
 test: .venv/dev ## every test, and how much of the code they reach; those of the image need Docker
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES) --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@least=$(REACHED); docker info >/dev/null 2>&1 || { least=0; echo "Without Docker many tests were skipped: nothing is asked of these numbers."; }; \

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +50,21 @@ def tell(output: Path, environment: Mapping[str, str], *options: str) -> Told:
         check=False,
     )
     return Told(done.returncode, done.stdout, output)
+
+
+@contextmanager
+def local_mode() -> Iterator[None]:
+    """Use the SDK's local mode alone: all that do make, and remove, one network of Docker's."""
+    with Path(tempfile.gettempdir(), "simplenet-local-mode.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_local_mode() -> Iterator[None]:
+    """Let no tests of another process use local mode before those of this file have ended."""
+    with local_mode():
+        yield
 
 
 @pytest.fixture(scope="session")

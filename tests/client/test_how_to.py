@@ -14,7 +14,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # has no stubs
 
 from client.__main__ import cli
-from tests.client.conftest import WITHOUT_DOCKER
+from tests.client.conftest import WITHOUT_DOCKER, local_mode
 from tests.conftest import PROJECT
 from tests.test_docs import blocks
 
@@ -118,17 +118,18 @@ def test_what_is_typed_with_local_works_in_containers(
         "SIMPLENET_TRAIN_IMAGE": image,
         "SIMPLENET_TRANSFORM_IMAGE": image,
     }
-    for words in client_commands(document):
-        if is_local(words) or words[0] == "data":
-            done = subprocess.run(
-                [sys.executable, "-m", "client", *words],
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert 0 == done.returncode, f"{words}: {done.stderr}"
+    with local_mode():
+        for words in client_commands(document):
+            if is_local(words) or words[0] == "data":
+                done = subprocess.run(
+                    [sys.executable, "-m", "client", *words],
+                    cwd=tmp_path,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert 0 == done.returncode, f"{words}: {done.stderr}"
 
 
 def test_the_demo_of_other_data_is_as_good_as_it_is_shown(tmp_path: Path) -> None:

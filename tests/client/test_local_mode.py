@@ -27,7 +27,7 @@ from tests.engine import docker, free_port, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("in_local_mode")]
 
 ROWS = "0.5,0.25\n1,-0.5\n"
 

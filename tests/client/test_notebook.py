@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 NOTEBOOK = PROJECT / "docs" / "moon_data.ipynb"
 
 # jupyter_client and its sockets warn of what no caller can change.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::RuntimeWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("in_local_mode"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::RuntimeWarning"
+    ),
+]
 
 
 def read() -> Any:

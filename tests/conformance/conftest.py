@@ -53,9 +53,9 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def good_image() -> Iterator[str]:
-    """An image that keeps every rule."""
+    """An image that keeps every rule, and is no other's under another name."""
     name = engine.unique_name()
-    engine.docker("build", "--quiet", "--tag", name, GOOD)
+    engine.docker("build", "--quiet", "--label", f"tests.name={name}", "--tag", name, GOOD)
     yield name
     engine.docker("rmi", "--force", name)
 
