@@ -126,20 +126,8 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
     while state.epoch < settings.epochs and not _out_of_patience(state, settings):
         began, first_step = time.perf_counter(), state.step
         with threads.limited(settings.batch_size * settings.hidden_dim):
-            try:
-                drawn = cluster.together(lambda: batches.order(settings.seed, state.epoch), stop)
-            except Stopped:
+            if not _take_steps(state, rows, batches, settings, cluster, stop, after_step):
                 return
-            order = drawn.to(cluster.device)
-            for step in range(state.step, len(batches)):
-                first, last, size = batches.share(step)
-                lr = settings.lr * _cosine(state.epoch + step / len(batches), settings.epochs)
-                picked = order[first:last]
-                if not _advance(state, rows, picked, size, lr, settings, cluster, stop):
-                    stop.requested = True
-                    return
-                state.step += 1
-                after_step()
         seconds = time.perf_counter() - began
         worth = {}
         if validation is not None:
@@ -158,6 +146,36 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
         state.history.append(found)
         yield found
         after_step()
+
+
+def _take_steps(  # noqa: PLR0913, PLR0917
+    state: State,
+    rows: torch.Tensor,
+    batches: Batches,
+    settings: Hyperparameters,
+    cluster: Cluster,
+    stop: Stop,
+    after_step: Callable[[], None],
+) -> bool:
+    """Take the steps of an epoch that are left; return whether all were taken.
+
+    The order of the rows, 4 bytes for each, is gone when it returns.
+    """
+    try:
+        drawn = cluster.together(lambda: batches.order(settings.seed, state.epoch), stop)
+    except Stopped:
+        return False
+    order = drawn.to(cluster.device)
+    for step in range(state.step, len(batches)):
+        first, last, size = batches.share(step)
+        lr = settings.lr * _cosine(state.epoch + step / len(batches), settings.epochs)
+        picked = order[first:last]
+        if not _advance(state, rows, picked, size, lr, settings, cluster, stop):
+            stop.requested = True
+            return False
+        state.step += 1
+        after_step()
+    return True
 
 
 def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as little as it can
