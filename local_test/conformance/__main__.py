@@ -109,6 +109,8 @@ def _given(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Gi
     channel, payload = arguments.train, arguments.payload
     if channel and not (channel.is_dir() and any(channel.iterdir())):
         parser.error(f"--train {channel} is no directory with files")
+    if arguments.only == "train" and not channel:
+        parser.error("--only train needs files to train on; give them with --train DIR")
     for report in (arguments.json, arguments.junit):
         if report and not report.absolute().parent.is_dir():
             parser.error(f"{report} cannot be written: make its directory first")

@@ -345,6 +345,7 @@ def test_an_image_that_is_not_there_cannot_be_checked() -> None:
         ([], "required: IMAGE"),
         (["x", "--payload", "y"], "--payload and --content-type belong together"),
         (["x", "--train", "/no/such"], "--train /no/such is no directory with files"),
+        (["x", "--only", "train"], "--only train needs files to train on"),
         (["x", "--endless", "epochs"], "'epochs' is no NAME=VALUE"),
         (["x", "--only", "nothing"], "invalid choice: 'nothing'"),
         (["x", "--model", "/no/such"], "No such file or directory: '/no/such'"),
