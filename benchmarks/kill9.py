@@ -1,7 +1,8 @@
 """Kill a training job at random moments; what is left must always be of use to a restart.
 
-    python benchmarks/kill9.py [KILLS [SEED]]    # 100 and 0 by default; exit code 1 on a fault
+    PYTHONPATH=container .venv/bin/python benchmarks/kill9.py [KILLS [SEED]]
 
+There are 100 kills and the seed is 0 by default; the exit code is 1 on a fault.
 Each round starts `train` on the same `/opt/ml`, kills it with SIGKILL at a random moment, four
 times in five after training has begun, and looks at every file that is left under a final name:
 each must be whole. At the end a last job runs through, and its weights must equal, bit for bit,
