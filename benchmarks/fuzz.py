@@ -192,4 +192,6 @@ def main(url: str, requests: int, seed: int, container: str = "") -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in {4, 5}:
+        sys.exit("usage: fuzz.py ADDRESS REQUESTS SEED [NAME]")
     sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:5]))
