@@ -52,6 +52,20 @@ def tell(output: Path, environment: Mapping[str, str], *options: str) -> Told:
     return Told(done.returncode, done.stdout, output)
 
 
+def run_client(
+    *words: str | Path, directory: Path = PROJECT, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m client` from nothing, in a directory and an environment; by default ours."""
+    return subprocess.run(
+        [sys.executable, "-m", "client", *words],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @contextmanager
 def local_mode() -> Iterator[None]:
     """Use the SDK's local mode alone: all that do make, and remove, one network of Docker's."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from client.runtime import VirtualEnvironment
+from tests.client.conftest import run_client
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -18,15 +17,9 @@ if TYPE_CHECKING:
     from tests.client.conftest import Told
 
 
-def client(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command."""
-    command = [sys.executable, "-m", "client", *words]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-
-
 def test_data_writes_the_files_and_says_where(tmp_path: Path) -> None:
     """The notebook's print, for each file."""
-    done = client("data", "--output", tmp_path, "--points", "40", "--seed", "3")
+    done = run_client("data", "--output", tmp_path, "--points", "40", "--seed", "3")
 
     files = [tmp_path / "train/train.csv", tmp_path / "test/test.csv", tmp_path / "data.png"]
     assert "".join(f"Path created: {path}\n" for path in files) == done.stdout
@@ -38,8 +31,8 @@ def test_evaluate_asks_a_server_and_prints_the_table(told: Told) -> None:
     """Of a CSV with labels; as JSON for a script."""
     csv = PROJECT / "local_test" / "test.csv"
     with VirtualEnvironment().serve(told.output / "serving", told.output / "cli.log") as endpoint:
-        table = client("evaluate", csv, "--url", endpoint.url)
-        figures = client("evaluate", csv, "--url", endpoint.url, "--json")
+        table = run_client("evaluate", csv, "--url", endpoint.url)
+        figures = run_client("evaluate", csv, "--url", endpoint.url, "--json")
 
     assert (0, 0) == (table.returncode, figures.returncode)
     assert table.stdout in told.said
@@ -65,7 +58,7 @@ def test_what_cannot_be_done_gets_a_sentence_and_an_exit_code(
     words: list[str], code: int, sentence: str
 ) -> None:
     """2 for wrong words, 1 for all else; never a traceback."""
-    done = client(*words)
+    done = run_client(*words)
 
     assert code == done.returncode
     assert sentence in done.stderr

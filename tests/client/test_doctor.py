@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -14,7 +12,7 @@ import click
 import pytest
 
 from client.__main__ import cli
-from tests.conftest import PROJECT
+from tests.client.conftest import run_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,14 +50,7 @@ def docker(directory: Path, engine: tuple[str, ...], *, buildx: bool, image: boo
 
 def examine(environment: dict[str, str], *options: str) -> tuple[int, dict[str, dict[str, str]]]:
     """Run `doctor`; return its exit code, and what it found by name."""
-    done = subprocess.run(
-        [sys.executable, "-m", "client", "doctor", "--json", *options],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_client("doctor", "--json", *options, environment=environment)
     assert "Traceback" not in done.stderr, done.stderr
     found = json.loads(done.stdout)
     assert found["ok"] == (done.returncode == 0)
@@ -191,14 +182,7 @@ def test_a_command_that_needs_the_sdk_says_how_to_get_it(
     without_sdk: dict[str, str], words: list[str]
 ) -> None:
     """And `evaluate` only where an endpoint is named."""
-    done = subprocess.run(
-        [sys.executable, "-m", "client", *words],
-        cwd=PROJECT,
-        env=without_sdk,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_client(*words, environment=without_sdk)
 
     assert 1 == done.returncode
     assert "which is not installed here; run: make cloud" in done.stderr
@@ -344,13 +328,7 @@ def test_the_help_of_every_command_has_an_example(name: str) -> None:
 
 def test_the_examples_of_a_command_keep_their_lines() -> None:
     """Help is for copying from."""
-    done = subprocess.run(
-        [sys.executable, "-m", "client", "evaluate", "--help"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_client("evaluate", "--help")
 
     assert "\n    python -m client evaluate local_test/test.csv\n" in done.stdout
     assert "\\b" not in done.stdout
@@ -359,13 +337,6 @@ def test_the_examples_of_a_command_keep_their_lines() -> None:
 def test_evaluating_a_container_needs_no_sdk(without_sdk: dict[str, str]) -> None:
     """It gets as far as asking the container."""
     words = ["evaluate", "local_test/test.csv", "--url", "http://127.0.0.1:9"]
-    done = subprocess.run(
-        [sys.executable, "-m", "client", *words],
-        cwd=PROJECT,
-        env=without_sdk,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_client(*words, environment=without_sdk)
 
     assert done.stderr.startswith("Error: http://127.0.0.1:9 does not answer")

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # has no stubs
 
 from client.__main__ import cli
-from tests.client.conftest import WITHOUT_DOCKER, local_mode
+from tests.client.conftest import WITHOUT_DOCKER, local_mode, run_client
 from tests.conftest import PROJECT
 from tests.test_docs import blocks
 
@@ -121,29 +120,16 @@ def test_what_is_typed_with_local_works_in_containers(
     with local_mode():
         for words in client_commands(document):
             if is_local(words) or words[0] == "data":
-                done = subprocess.run(
-                    [sys.executable, "-m", "client", *words],
-                    cwd=tmp_path,
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
+                done = run_client(*words, directory=tmp_path, environment=environment)
                 assert 0 == done.returncode, f"{words}: {done.stderr}"
 
 
 def test_the_demo_of_other_data_is_as_good_as_it_is_shown(tmp_path: Path) -> None:
     """The figures in the how-to are those that come out, without Docker as well."""
     document = PROJECT / "docs" / "how-to" / "your-own-data.md"
+    environment = {**WITHOUT_DOCKER, "PYTHONPATH": str(PROJECT)}
     for words in client_commands(document)[:2]:
-        done = subprocess.run(
-            [sys.executable, "-m", "client", *words],
-            cwd=tmp_path,
-            env={**WITHOUT_DOCKER, "PYTHONPATH": str(PROJECT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_client(*words, directory=tmp_path, environment=environment)
         assert 0 == done.returncode, f"{words}: {done.stderr}"
 
     readme = (PROJECT / "README.md").read_text("utf-8")
