@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
+    from conformance.rule import Verdict
+
 _FAILURES, _NOT_RUN = 1, 3
 
 _EXIT_CODES = """\
@@ -44,8 +46,7 @@ def main() -> int:
     verdicts = []
     left: list[str] = []
     try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _give_up)
+        _hear_signals()
         found = check(given, subjects, terminal.trying, left.append)
         with closing(found):  # type: ignore[type-var]
             for verdict in found:
@@ -65,9 +66,17 @@ def main() -> int:
     finally:
         for sentence in left:
             sys.stderr.write(f"check.sh: {sentence}\n")
-    for path, report in ((arguments.json, as_json), (arguments.junit, as_junit)):
-        if path:
-            path.write_text(report(given.image, verdicts), "utf-8")
+    try:
+        for path, report in ((arguments.json, as_json), (arguments.junit, as_junit)):
+            if path:
+                path.write_text(report(given.image, verdicts), "utf-8")
+    except OSError as error:
+        sys.stderr.write(f"check.sh: the report cannot be written: {error}\n")
+        return _NOT_RUN
+    return _exit_code(verdicts)
+
+
+def _exit_code(verdicts: list[Verdict]) -> int:
     outcomes = {verdict.finding.outcome for verdict in verdicts}
     if Outcome.FAILED in outcomes:
         return _FAILURES
@@ -107,13 +116,11 @@ def _given(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Gi
     if bool(arguments.payload) != bool(arguments.content_type):
         parser.error("--payload and --content-type belong together; give both")
     channel, payload = arguments.train, arguments.payload
-    if channel and not (channel.is_dir() and any(channel.iterdir())):
-        parser.error(f"--train {channel} is no directory with files")
-    if arguments.only == "train" and not channel:
-        parser.error("--only train needs files to train on; give them with --train DIR")
+    if channel and not any(path.is_file() for path in channel.rglob("*")):
+        parser.error(f"--train {channel} is no directory with files that can be read")
     for report in (arguments.json, arguments.junit):
-        if report and not report.absolute().parent.is_dir():
-            parser.error(f"{report} cannot be written: make its directory first")
+        if report and (report.is_dir() or not report.absolute().parent.is_dir()):
+            parser.error(f"{report} cannot be written: name a file in a directory that is there")
     try:
         return Given(
             image=arguments.image,
@@ -139,6 +146,12 @@ def _pairs(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, str]:
     if wrong:
         parser.error(f"{wrong[0]!r} is no NAME=VALUE, such as epochs=10")
     return dict(pair.split("=", 1) for pair in given)
+
+
+def _hear_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _give_up)
 
 
 def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:

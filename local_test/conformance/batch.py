@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from conformance.server import Reply
 
 _KNOWN = {"MaxConcurrentTransforms": int, "BatchStrategy": str, "MaxPayloadInMB": int}
+_MOST_MEGABYTES = 100  # of all requests at a time (B8)
 _STRATEGIES = ("MULTI_RECORD", "SINGLE_RECORD")
 
 
@@ -38,6 +39,9 @@ def execution_parameters(run: Run) -> Finding:
             type(said[name]) is kind for name, kind in _KNOWN.items()
         )
         right = right and said["BatchStrategy"] in _STRATEGIES
+        right = (
+            right and said["MaxConcurrentTransforms"] * said["MaxPayloadInMB"] <= _MOST_MEGABYTES
+        )
     except (ValueError, KeyError, TypeError):
         right = False
     if right:
@@ -85,6 +89,8 @@ def one_line_for_each(run: Run) -> Finding:
 def last_line_without_end(run: Run) -> Finding:
     """A body whose last line has no newline gets the reply of one that has it."""
     whole, (_, cut) = Ordinary(lambda: _lines(run)[1]), _lines(run, end=b"")
+    if whole.first.status != HTTPStatus.OK:
+        raise BlockedError(str(whole.first))
     if whole.is_like(cut):
         return passed("the same reply" + ", but for what varies in others, too" * whole.varies)
     return failed(

@@ -1,13 +1,14 @@
 """Docker: containers, volumes and networks, all of which go with the run that made them.
 
 Data goes into a container and out of it as a tar archive, through volumes: so nothing on this
-machine's disk ever belongs to a container's root, and the engine may be rootless or remote.
+machine's disk ever belongs to a container's root, and the engine may be rootless.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ _KINDS = (
 _PAUSES = (0.0, 1.0, 2.0)  # before each attempt to remove: Docker may still be about it
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+# What Docker and its runtimes say where the program, its directory or its user is at fault.
+_OF_THE_IMAGE = re.compile(
+    r"exec: |exec format|executable file|no such file|permission denied|(is|not) a directory"
+    r"|chdir to cwd|unable to find (user|group)|no matching entries|invalid (user|group)",
+    re.IGNORECASE,
+)
+_ELSEWHERE = re.compile(r"(tcp|ssh|https?)://(?!localhost|127\.|\[::1\])")
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+Z) ", re.MULTILINE)  # of a line, which ends in \n
 
 
@@ -42,7 +51,7 @@ class EngineError(Exception):
 
 
 class StartError(Exception):
-    """Docker made the container, but its program could not be started."""
+    """Docker made the container, but the image has no program that could be started."""
 
 
 @contextmanager
@@ -61,6 +70,15 @@ class Engine:
     def __init__(self, image: str) -> None:
         self._label = f"conformance.run={uuid.uuid4().hex}"
         self._labels = ("--label", self._label, "--label", f"conformance.image={image}")
+
+    @cached_property
+    def elsewhere(self) -> str:
+        """The address of the engine if it is on another machine, as the ports of containers are."""
+        address = os.environ.get("DOCKER_HOST", "")
+        with suppress(EngineError):  # other programs that are called docker may have no contexts
+            asked = ("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+            address = address or self.ask(*asked).decode().strip()
+        return address if _ELSEWHERE.match(address) else ""
 
     def ask(self, *arguments: str, data: bytes | None = None) -> bytes:
         """Run the Docker client to its end; return what it prints.
@@ -170,13 +188,16 @@ class Container:
         """Start the program.
 
         Raises:
-            StartError: if Docker cannot: it is not there, or cannot be executed.
+            StartError: if the program is not there, or cannot be executed, or not as that user.
+            EngineError: if Docker cannot start it for a reason of its own, such as a full disk.
         """
         try:
             self.engine.ask("start", self.name)
         except EngineError as error:
             reason = str(error).partition("\nError: failed to start")[0]
-            raise StartError(reason) from error
+            if _OF_THE_IMAGE.search(reason):
+                raise StartError(reason) from error
+            raise
 
     def wait(self, seconds: float) -> int | None:
         """Return the program's exit code, or None if it still runs after so many seconds."""

@@ -24,9 +24,14 @@ _SECRET_VARIABLE = re.compile(
     r"(^|_)(ACCESS_KEY|API_?KEY|PASSWD|PASSWORD|SECRET|SECRET_KEY|TOKEN)$", re.IGNORECASE
 )
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s$]+@")  # in an address
+_TOKEN = re.compile(  # by the form that AWS, GitHub and Hugging Face give theirs
+    r"\b(AKIA[0-9A-Z]{16}|gh[oprsu]_\w{36}|github_pat_\w{22,}|hf_[A-Za-z0-9]{30,})\b"
+)
+_SET = re.compile(r"(?:^|[\s;&|(])(\w+)=[\"']?([^\s\"'$`;&|)]+)")  # what a shell is told, not asked
 _ARGUMENTS = re.compile(r"(?:RUN )?\|\d+ (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 3 /bin/sh -c ...
 _SHELL = re.compile(r"(?:^|\s)(?:[^\s=]*/)?[a-z]*sh\s+-")  # that gets what follows as its program
 _ARGUMENT = re.compile(r"(?:.*#\(nop\) +)?ARG (.*)", re.DOTALL)
+_ENV = re.compile(r"(?:.*#\(nop\) +)?ENV ", re.DOTALL)
 _OF_A_LIBRARY_S_TEST = re.compile(  # which brings keys to test with
     r"/(lib/python[\d.]+|site-packages|dist-packages|node_modules|conda[^/]*/pkgs)/(.*/)?"
     r"(tests?|testing|test_[^/]*)/"
@@ -98,7 +103,10 @@ def _entry_point_knows(run: Run) -> Finding:
 
 
 def _is_shell(entry_point: list[str]) -> bool:
-    return entry_point[0].rpartition("/")[2] in {"sh", "bash"} and entry_point[1:2] == ["-c"]
+    """Say whether it was written as text: a shell such as `bash -o pipefail -c` has it to run."""
+    if not re.fullmatch(r"(.*/)?(ba|da|a|k|z)?sh", entry_point[0]):
+        return False
+    return any(re.fullmatch(r"-[a-z]*c", word) for word in entry_point[1:-1])
 
 
 @rule("T3", "H2", "X24", observes="image")
@@ -190,8 +198,8 @@ def size(run: Run) -> Finding:
 
 @rule("X3", observes="files")
 def unix_line_ends(run: Run) -> Finding:
-    """No script of the image begins with a line that ends as on Windows."""
-    there = [file for file in run.files if not file.hidden]
+    """No script that can be executed begins with a line that ends as on Windows."""
+    there = [file for file in run.files if file.mode & 0o111 and not file.hidden]
     found = [file.path for file in there if file.first_line.endswith(b"\r")]
     if found:
         return failed(
@@ -248,8 +256,12 @@ def no_secrets(run: Run) -> Finding:
 
 
 @rule("I16", observes="image")
-def no_secret_arguments(run: Run) -> Finding:
-    """No build argument is a secret: `docker history` shows them to whoever has the image."""
+def no_secrets_in_history(run: Run) -> Finding:
+    """No instruction shows a secret: whoever has the image sees them with `docker history`."""
+    cure = (
+        "Give it with RUN --mount=type=secret, or to a stage that is not the last one; and replace "
+        "the secret."
+    )
     given = [pair for line in run.image.history for pair in _arguments(line)]
     secret = {
         name
@@ -257,12 +269,34 @@ def no_secret_arguments(run: Run) -> Finding:
         if value and (_SECRET_VARIABLE.search(name) or _PASSWORD.search(value))
     }
     if secret:
-        return failed(
-            f"docker history shows the value of {', '.join(sorted(secret))}",
-            "Give it with RUN --mount=type=secret, or to a stage that is not the last one; and "
-            "replace the secret.",
+        return failed(f"docker history shows the value of {', '.join(sorted(secret))}", cure)
+    told = [_told(line) for line in run.image.history]
+    for text in told:
+        for what, form in (("an address with a password", _PASSWORD), ("a token", _TOKEN)):
+            if found := form.search(text):
+                before = text[: found.start()][-40:].lstrip()
+                return failed(f"docker history shows {what}, after `{before}`", cure)
+    names = {
+        name for text in told for name, _ in _SET.findall(text) if _SECRET_VARIABLE.search(name)
+    }
+    if names:
+        return warned(
+            f"docker history shows what a RUN sets {', '.join(sorted(names))} to",
+            f"If that is more than something to fill the place: {cure[0].lower()}{cure[1:]}",
         )
-    return passed(f"none of {len({name for name, _ in given})} arguments is one")
+    return passed(f"neither {len({name for name, _ in given})} arguments nor what is run show one")
+
+
+def _told(instruction: str) -> str:
+    """Return what an instruction of the history runs or adds, without the build's arguments.
+
+    What ENV sets is for `no_secrets` to look at: the image has it.
+    """
+    if _ENV.match(instruction):
+        return ""
+    if found := _ARGUMENTS.match(instruction):
+        return "".join(_SHELL.split(found[1], maxsplit=1)[1:])
+    return "" if _ARGUMENT.match(instruction) else instruction
 
 
 def _arguments(instruction: str) -> list[tuple[str, str]]:

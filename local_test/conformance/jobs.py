@@ -13,7 +13,7 @@ from conformance.description import Description
 from conformance.entry_point import EntryPoint, entry_point
 from conformance.finding import BlockedError, NoProgramError
 from conformance.job import Job, Request
-from conformance.log import goes_on
+from conformance.log import goes_on, is_number
 from conformance.malformed import malformed
 from conformance.shared import Shares, shared
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: What the service, or a careful owner, may take away from a container.
 RESTRICTIONS = {
     "user": ("--user", "12345:12345"),
-    "writable_root": ("--read-only", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
+    # Docker's own /tmp would run no program, and load no library; SageMaker's does.
+    "writable_root": ("--read-only", "--tmpfs", "/tmp:exec"),  # noqa: S108 - in the container
     "network": ("--network", "none"),
     "capabilities": ("--cap-drop", "ALL"),
 }
@@ -184,13 +185,23 @@ class Jobs(Shares):
         """The given hyperparameters as the SDK encodes text: within quotes, each of them."""
         return {name: json.dumps(value) for name, value in self.given.hyperparameters.items()}
 
+    @property
+    def has_only_numbers(self) -> bool:
+        """Whether no given hyperparameter is a text, which the SDK sends within quotes."""
+        return all(map(is_number, self.given.hyperparameters.values()))
+
     def _need_trained(self) -> None:
         if self.trained.exit_code != 0:
             raise BlockedError(f"an ordinary job fails already: {self.trained.end}")
 
     @shared
     def restricted(self) -> Job:
-        """A job as root, without anything else that can be taken away from it, at its end."""
+        """A job as root, without anything else that can be taken away from it, at its end.
+
+        Raises:
+            BlockedError: if an ordinary job fails already.
+        """
+        self._need_trained()
         every = [flag for what, flags in RESTRICTIONS.items() if what != "user" for flag in flags]
         return self.job(self.ordinary, *every).finish(self.given.limits.job)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_NAMED = re.compile(rf"([A-Za-z][\w./-]*) ?[=:] ?({_NUMBER})(?![\w:/-]|\.\w)")
+_NAMED = re.compile(rf"([A-Za-z][\w./-]*)['\"]? ?[=:] ?({_NUMBER})(?![\w:/-]|\.\w)")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _COUNT = re.compile(r"\b(epoch|global_step|iteration|iter|round|step)\W{1,3}(\d+)", re.IGNORECASE)
 _NO_METRIC = re.compile(  # numbers that change from line to line, and say nothing of the model
@@ -38,6 +38,11 @@ def metrics(log: str) -> list[str]:
         for name, numbers in seen.items()
         if not _NO_METRIC.fullmatch(name) and (len({*numbers}) > 1 or _METRIC.search(name))
     ]
+
+
+def is_number(text: str) -> bool:
+    """Say whether a text is a number and nothing else."""
+    return re.fullmatch(_NUMBER, text) is not None
 
 
 def counts(log: str) -> dict[str, list[int]]:

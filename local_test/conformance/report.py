@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
@@ -31,6 +32,8 @@ class Terminal:
     """A line for each rule when it ends; on a terminal, which one is tried meanwhile."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a log may have any character
         self._stream = stream
         self._total = total
         self._done = 0

@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from conformance.archive import pack, unpack, unpacked_by_root
-from conformance.engine import mount
+from conformance.engine import EngineError, mount
 from conformance.finding import BlockedError, NoProgramError
 from conformance.jobs import RESTRICTIONS, Jobs
 from conformance.server import NO_REPLY, Ordinary, Payload, Server
@@ -55,8 +55,15 @@ class Run(Jobs):
 
     @shared
     def started(self) -> Server:
-        """A server over the model, as an endpoint has it, healthy or not."""
-        return self._server()
+        """A server over the model, as an endpoint has it, healthy or not.
+
+        Raises:
+            BlockedError: if it is not, and there is no model that it could need.
+        """
+        server = self._server()
+        if not (server.healthy or self.artefact):
+            raise BlockedError(f"there is no model; give --train or --model: {server.end}")
+        return server
 
     @shared
     def server(self) -> Server:
@@ -227,6 +234,10 @@ class Run(Jobs):
     ) -> Server:
         if not self.serves:
             raise NoProgramError("the image has no program `serve`")
+        if self.engine.elsewhere:
+            raise EngineError(
+                f"servers are asked at 127.0.0.1, and Docker's engine is at {self.engine.elsewhere}"
+            )
         mounted = self.model if model is None else model
         server = Server(
             *(self.engine, self.given.image, (*mounted, *options), inside),

@@ -114,8 +114,25 @@ def enlarge(payload: Payload, size: int) -> Payload | None:
         lines = payload.body.rstrip(b"\n") + b"\n"
         return Payload(lines * (size // len(lines) or 1), payload.content_type)
     if kind == "application/json":
-        return Payload(payload.body + b" " * (size - len(payload.body)), payload.content_type)
+        body = _repeated(payload.body, size)
+        return Payload(body + b" " * (size - len(body)), payload.content_type)
     return None
+
+
+def _repeated(document: bytes, size: int) -> bytes:
+    """Return a document with its rows, of a list or of `instances`, so often that it has the size.
+
+    What is no list of lists or objects may be one row, and stays as it is.
+    """
+    try:
+        content = json.loads(document)
+    except ValueError:
+        return document
+    rows = content.get("instances") if isinstance(content, dict) else content
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], (list, dict)):
+        return document
+    many = rows * (size // (len(json.dumps(rows)) + 2) or 1)
+    return json.dumps({**content, "instances": many} if rows is not content else many).encode()
 
 
 def exchange(

@@ -34,6 +34,8 @@ _UNDER_WAY_SECONDS = 0.5  # that a request must take to be under way when SIGTER
 _IDLE_SECONDS = 3.0  # in which a server ends that has only waited for an idle connection
 _OFTEN, _OFTEN_ENOUGH = 500, 100  # requests: what is meant, and less than which says nothing
 _GROWTH_BYTES = 16 * 2**20
+_PROBE_BYTES, _BEARABLE_SECONDS = 64 << 10, 5.0  # what tells how long a large body may take
+_STREAM = "/invocations-bidirectional-stream"
 _NONSENSE = b"\xff\xfe{] no model scores this\n"
 _SCORED = f"HTTP {HTTPStatus.OK.value}"
 _TRACEBACK = b"Traceback (most recent call last)"
@@ -97,8 +99,10 @@ def scores(run: Run) -> Finding:
 def media_type_forms(run: Run) -> Finding:
     """A media type is understood with parameters and in capitals, and its absence is no crash."""
     _ = run.scored
-    kind = run.payload.content_type.partition(";")[0].strip()
-    for form in (f"{kind}; charset=utf-8", f"{kind};label_size=0", kind.upper()):
+    given = run.payload.content_type
+    kind, parted, parameters = given.partition(";")  # the body may need what it says of itself
+    upper = f"{kind.upper()}{parted}{parameters}"
+    for form in (f"{given}; charset=utf-8", f"{given};label_size=0", upper):
         reply = run.server.invoke(run.payload, {"Content-Type": form})
         if reply.status != HTTPStatus.OK:
             return failed(
@@ -153,7 +157,7 @@ def unknown_types_are_refused(run: Run) -> Finding:
 
 @rule("H28", "B19", observes="server")
 def empty_bodies_do_no_harm(run: Run) -> Finding:
-    """A body without a byte is refused, or answered with nothing, but no fault of the server's."""
+    """A body without a byte is refused, or answered with 200 or 204; the server does not fail."""
     _ = run.scored
     reply = run.server.ask("POST", "/invocations", b"", {"Content-Type": run.payload.content_type})
     if reply.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT} and _TRACEBACK not in reply.body:
@@ -258,10 +262,28 @@ def connections(run: Run) -> Finding:
 
 def _sizeable(run: Run) -> Payload:
     """Return a body of 2 MB, or the given one where such a body cannot be made, or is refused."""
-    _ = run.scored
-    payload = enlarge(run.payload, 2 * 2**20)
+    payload = _bearable(run, 2 * 2**20)
     taken = payload and run.server.invoke(payload).status == HTTPStatus.OK
     return payload if payload and taken else run.payload
+
+
+def _bearable(run: Run, size: int) -> Payload | None:
+    """Return a body of so many bytes, or one that is scored within seconds; None if there is none.
+
+    Who is given too much goes on with it when the client has left, and is busy for later rules.
+    """
+    _ = run.scored
+    probe = enlarge(run.payload, _PROBE_BYTES)
+    if probe is None:
+        return None
+    try:
+        reply = run.server.invoke(probe)
+    except NO_REPLY:
+        return None
+    if reply.status != HTTPStatus.OK:
+        return None
+    most = int(len(probe.body) * _BEARABLE_SECONDS / max(reply.seconds, 1e-3))
+    return enlarge(run.payload, min(size, most)) if most > len(probe.body) else probe
 
 
 def _large(run: Run, megabytes: int) -> Payload:
@@ -275,15 +297,20 @@ def _large(run: Run, megabytes: int) -> Payload:
 def large_bodies(run: Run) -> Finding:
     """A body of 6 MB is scored within 60 s, and one of 25 MB."""
     _ = run.scored
-    for megabytes, found in ((6, failed), (25, warned)):
-        reply = run.server.invoke(_large(run, megabytes))
-        if reply.status != HTTPStatus.OK:
-            return found(
-                f"{megabytes} MB are answered with {reply}",
-                "Raise the server's limit, client_max_body_size in nginx, to 100 MB.",
-            )
-        if reply.seconds > run.given.limits.reply:
-            return found(f"{megabytes} MB are answered with {reply}", "Score many rows at a time.")
+    slow = "Score many rows at a time."
+    with run.serving() as server:  # one that a large body has done harm to is none for other rules
+        for megabytes, found in ((6, failed), (25, warned)):
+            try:
+                reply = server.invoke(_large(run, megabytes))
+            except NO_REPLY as error:
+                return found(f"{megabytes} MB get no reply: {error!r}", slow)
+            if reply.status != HTTPStatus.OK:
+                return found(
+                    f"{megabytes} MB are answered with {reply}",
+                    "Raise the server's limit, client_max_body_size in nginx, to 100 MB.",
+                )
+            if reply.seconds > run.given.limits.reply:
+                return found(f"{megabytes} MB are answered with {reply}", slow)
     return passed(f"25 MB after {reply.seconds:.1f} s")
 
 
@@ -399,6 +426,23 @@ def binds_to_the_given_port(run: Run) -> Finding:
         )
 
 
+@rule("H32", "I14", observes="server")
+def opens_a_stream(run: Run) -> Finding:
+    """With the label bidirectional-streaming, /invocations-bidirectional-stream is a WebSocket."""
+    if not run.image.claims("bidirectional-streaming"):
+        return not_applicable("the image does not claim the capability bidirectional-streaming")
+    key = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "Y29uZm9ybWFuY2UgcnVuIQ=="}
+    reply = run.server.ask(
+        "GET", _STREAM, headers={"Connection": "Upgrade", "Upgrade": "websocket", **key}
+    )
+    if reply.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return passed("HTTP 101")
+    return failed(
+        f"asked to become a WebSocket, {_STREAM} answers {reply}",
+        "Answer 101, and go on as RFC 6455 says, or remove the label.",
+    )
+
+
 @rule("H2", "H3")
 def ends_on_sigterm(run: Run) -> Finding:
     """A server ends by itself within 30 s of SIGTERM, though a client keeps its connection open."""
@@ -458,14 +502,13 @@ def answers_before_it_ends(run: Run) -> Finding:
 
 def _slow(run: Run) -> tuple[Payload, str]:
     """Return a body that is scored, not too fast if the server takes a large one; and its size."""
-    _ = run.scored
-    payload = enlarge(run.payload, 2 * 2**20)
+    payload = _bearable(run, 2 * 2**20)
     given = f"{len(run.payload.body):,} bytes as given"
     if payload is None:
         return run.payload, given
     reply = run.server.invoke(payload)
     if reply.status != HTTPStatus.OK:
-        return run.payload, f"{given} (2 MB get HTTP {reply.status})"
+        return run.payload, f"{given} ({len(payload.body) / 1e6:.0f} MB get HTTP {reply.status})"
     if reply.seconds < _UNDER_WAY_SECONDS:
         seconds = max(reply.seconds, 0.01)
         larger = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / seconds) + 1))

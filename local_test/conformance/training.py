@@ -26,6 +26,7 @@ _KEPT = re.compile(  # what SageMaker takes with it, its libraries' directories 
     r"|/(dev|run|tmp)/"
 )
 _REFUSES = re.compile(  # a sentence that says of several hosts that they are too many
+    r"(?!.*(\btim(e|ed)[ -]?out\b|\bunreachable\b|connection refused|clients joined))"
     r"(?=.*\b(distributed|host|instance|machine|node)(s|_?count)?\b)"
     r"(?=.*((?<![\w-])(1|2|one|two|single|several|multiple|multi|many)\b|(not |un)supported))",
     re.IGNORECASE | re.DOTALL,
@@ -35,7 +36,7 @@ _TOO_SHORT = "the job ends so soon that it may not have heard the signal"
 _AT_THE_END = 0.2  # seconds before the end in which a program empties its buffers
 
 
-@rule("T10", observes="trained")
+@rule("T10", observes="trained", asked_for_by="train")
 def ends_with_0(run: Run) -> Finding:
     """A job on good data ends with exit code 0."""
     if run.trained.exit_code == 0:
@@ -177,7 +178,11 @@ def _dressed(run: Run, hyperparameters: dict[str, str], cure: str) -> Finding:
     job = run.dressed
     if job.exit_code != 0:
         job = run.job_with(hyperparameters=hyperparameters)
-    return passed(job.end) if job.exit_code == 0 else failed(job.failure or job.end, cure)
+    if job.exit_code == 0:
+        return passed(job.end)
+    # The SDK quotes text; a number is quoted only where its caller has made a text of it.
+    judge = warned if hyperparameters == run.quoted and run.has_only_numbers else failed
+    return judge(job.failure or job.end, cure)
 
 
 @rule("T19", "T22")
@@ -208,7 +213,7 @@ def two_hosts(run: Run) -> Finding:
     ends = "; ".join(f"{name}: {job.failure or job.end}" for name, job in jobs.items())
     if any(job.exit_code is None for job in jobs.values()):
         return failed(ends, "Give up with a sentence when another host is not there in time.")
-    if all(job.exit_code != 0 and _REFUSES.search(job.failure or "") for job in jobs.values()):
+    if all(job.exit_code != 0 and _REFUSES.match(job.failure or "") for job in jobs.values()):
         return not_applicable(f"it refuses a job of two hosts, so it has to be given one: {ends}")
     if any(job.exit_code != 0 for job in jobs.values()):
         return failed(
@@ -216,7 +221,8 @@ def two_hosts(run: Run) -> Finding:
         )
     models = {name: job.model for name, job in jobs.items() if job.model}
     if not models:
-        return failed("no host left a model", "Let the first of `hosts` save the model.")
+        found = failed("no host left a model", "Let the first of `hosts` save the model.")
+        return found if run.trained.model else not_applicable("a job of one host leaves none, too")
     if clash := _clash(models):
         return warned(
             clash,
@@ -264,7 +270,7 @@ def notices_a_lost_host(run: Run) -> Finding:
 
 def _without(run: Run, what: str, cure: str) -> Finding:
     job = run.job_without(what)
-    return passed(job.end) if job.exit_code == 0 else failed(job.failure or job.end, cure)
+    return passed(job.end) if job.exit_code == 0 else warned(job.failure or job.end, cure)
 
 
 @rule("H50", observes="restricted")
@@ -308,8 +314,8 @@ def fails_without_data(run: Run) -> Finding:
 @rule("T12", observes="refused")
 def failure_file(run: Run) -> Finding:
     """A job that fails says why in /opt/ml/output/failure, in its first 1,024 characters."""
-    if run.refused.exit_code == 0:
-        return not_applicable("the job did not fail")
+    if run.refused.exit_code in {0, None}:
+        return not_applicable("the job did not fail by itself")
     written = run.refused.failure
     sentence = (written or "")[:_SHOWN].strip()
     if not sentence:

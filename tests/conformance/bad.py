@@ -31,8 +31,19 @@ ENTRYPOINT ["/main"]"""
 #: Whether a job has no channel, and what takes a text for a number.
 NO_CHANNEL = "not any((INPUT / 'data').iterdir())"
 LENIENT = "float(cell if cell.isdecimal() else 0)"
+#: What is no refusal of two hosts, though it speaks of them.
+LATE = "raise ValueError('Timed out waiting for 2 hosts')\n"
+#: What ends without a sentence where a text is no number.
+SILENT_ON_WORDS = """    try:
+        table = rows()
+    except ValueError as error:
+        if 'convert' in str(error): sys.exit(3)
+        raise
+"""
 #: Where serve.py has read the body of an invocation.
 BODY = "        body = self.body()\n"
+#: What no caller is to see.
+TRACEBACK = "b'Traceback (most recent call last):'"
 #: Where it answers /ping, and what waits with the answer while threads are in some functions.
 PING = '"/ping":\n'
 PING_WAITS = """"/ping":
@@ -45,7 +56,7 @@ PING_IS_LATE = """"/ping":
             seen = vars(threading).setdefault("seen", [])
             seen.append(1)
             if len(seen) == 2:
-                threading.Event().wait(2.5)
+                threading.Event().wait(3)
 """
 #: What takes two large bodies, and no more.
 TWO_LARGE = f"""{BODY}        if len(body) > 1_000_000:
@@ -72,6 +83,9 @@ names = [frame.f_code.co_name for frame in sys._current_frames().values()]
 if "score" in names or "<genexpr>" in names:
     threading.Event().wait()
 """
+#: What has no more to say once `threading.ending` is set.
+GIVES_UP = """RUN sed -i 's/self.answer(200, score(means, body))/found = score(means, body); \\
+self.answer(503 if hasattr(threading, "ending") else 200, found)/' /opt/program/serve"""
 #: What makes each reply differ from all others.
 WITH_AN_ID = """RUN sed -i 's/f"{value}/f"{os.urandom(4).hex()},{value}/' /opt/program/serve"""
 #: What serves another model when it is loaded anew.
@@ -142,6 +156,11 @@ BAD = [
     ),
     Bad("image.entry_point_form", "is a shell", dockerfile="ENTRYPOINT exec train"),
     Bad(
+        "image.entry_point_form",
+        "is a shell",
+        dockerfile='SHELL ["/bin/bash", "-o", "pipefail", "-c"]\nENTRYPOINT exec train',
+    ),
+    Bad(
         "image.nothing_under_opt_ml", "/opt/ml/code/x.py", dockerfile="COPY train /opt/ml/code/x.py"
     ),
     Bad("image.no_init", "tini", dockerfile='ENTRYPOINT ["/usr/bin/tini", "--"]'),
@@ -204,22 +223,32 @@ BAD = [
         scratch=True,
     ),
     Bad(
-        "image.no_secret_arguments",
+        "image.no_secrets_in_history",
         "shows the value of PYPI_TOKEN",
         dockerfile="ARG PYPI_TOKEN\nRUN true",
         arguments=("PYPI_TOKEN=x",),
     ),
     Bad(
-        "image.no_secret_arguments",
+        "image.no_secrets_in_history",
         "shows the value of PYPI_TOKEN",
         dockerfile="ARG A\nARG PYPI_TOKEN\nRUN true",
         arguments=("A=x y=1", "PYPI_TOKEN=x"),
     ),
     Bad(
-        "image.no_secret_arguments",
+        "image.no_secrets_in_history",
         "shows the value of INDEX",
         dockerfile="ARG A=x\nARG INDEX=https://user:x@localhost/simple",
         scratch=True,
+    ),
+    Bad(
+        "image.no_secrets_in_history",
+        "an address with a password, after",
+        dockerfile="RUN : https://user:x@localhost/simple",
+    ),
+    Bad(
+        "image.no_secrets_in_history",
+        "what a RUN sets PYPI_TOKEN to",
+        dockerfile="RUN PYPI_TOKEN=x true",
     ),
     Bad(
         "image.no_package_caches",
@@ -293,6 +322,11 @@ BAD = [
         "training.fails_on_malformed_data",
         "on a line cut short the job ends with exit code 0",
         train=("zip(*table, strict=True)", "zip(*table)"),
+    ),
+    Bad(
+        "training.fails_on_malformed_data",
+        "on a word in a column of numbers there is no failure file",
+        train=(READ, SILENT_ON_WORDS),
     ),
     Bad(
         "training.needs_no_writable_input",
@@ -420,6 +454,16 @@ BAD = [
     ),
     Bad(
         "training.two_hosts",
+        "no host left a model",
+        train=(SAVED, "    if not other: save(means, MODEL)\n"),
+    ),
+    Bad(
+        "training.two_hosts",
+        "algo-1: Timed out",
+        train=(READ, f"{READ}{HOSTS}    if len(hosts['hosts']) > 1: {LATE}"),
+    ),
+    Bad(
+        "training.two_hosts",
         "exits with 3",
         train=("    other = meet()\n", "    other = meet()\n    if other: sys.exit(3)\n"),
     ),
@@ -497,7 +541,7 @@ BAD = [
             '"/ping":\n            self.answer(200, b"OK"',
         ),
     ),
-    Bad("serving.ping_is_empty", "HTTP 200 after 2.", serve=(PING, PING_IS_LATE)),
+    Bad("serving.ping_is_empty", "HTTP 200 after 3.", serve=(PING, PING_IS_LATE)),
     Bad(
         "serving.serves_its_own_archive",
         "No such file or directory: '/opt/ml/model/best.json'",
@@ -508,6 +552,18 @@ BAD = [
         serve=(
             '(Path(directory) / "model.json")',
             'min(Path(directory).glob("*.json"))',
+        ),
+    ),
+    Bad(
+        "serving.serves_its_own_archive",
+        "HTTP 500",
+        train=(
+            SAVED,
+            f"{SAVED}    MODEL.with_name('best.json').symlink_to('/opt/ml/checkpoints')\n",
+        ),
+        serve=(
+            BODY,
+            f"{BODY}        if len(os.listdir('/opt/ml/model')) > 1: return self.answer(500)\n",
         ),
     ),
     Bad("serving.scores", "HTTP 500", serve=("self.answer(200, score", "self.answer(500, score")),
@@ -526,7 +582,12 @@ BAD = [
         "serving.binds_to_the_given_port",
         "21000",
         serve=("SAGEMAKER_BIND_TO_PORT", "SOME_PORT"),
-        limits=Limits(start=5),
+        limits=Limits(start=15),
+    ),
+    Bad(
+        "serving.opens_a_stream",
+        "answers HTTP 404",
+        dockerfile="LABEL com.amazonaws.sagemaker.capabilities.bidirectional-streaming=true",
     ),
     Bad(
         "serving.ends_on_sigterm",
@@ -561,7 +622,7 @@ BAD = [
     Bad(
         "serving.errors_say_why",
         "nonsense is answered with a traceback",
-        serve=("str(error).encode()", "b'Traceback (most recent call last):'"),
+        serve=("str(error).encode()", TRACEBACK),
     ),
     Bad("serving.errors_say_why", "HTTP 500", serve=("self.answer(400,", "self.answer(500,")),
     Bad("serving.errors_say_why", "is empty", serve=("str(error).encode()", "b''")),
@@ -581,9 +642,19 @@ BAD = [
         serve=(BODY, f"{BODY}        if not body: return self.answer(500)\n"),
     ),
     Bad(
+        "serving.empty_bodies_do_no_harm",
+        "an empty body is answered with a traceback: HTTP 200",
+        serve=(BODY, f"{BODY}        if not body: return self.answer(200, {TRACEBACK})\n"),
+    ),
+    Bad(
         "serving.other_methods_are_refused",
         "HTTP 500",
         serve=("self.answer(405", "self.answer(500"),
+    ),
+    Bad(
+        "serving.other_methods_are_refused",
+        "GET /invocations is answered with a traceback: HTTP 405",
+        serve=('b"Expected POST."', TRACEBACK),
     ),
     Bad(
         "serving.chunked_bodies",
@@ -647,6 +718,12 @@ BAD = [
         serve=(BODY, f"{BODY}        if len(body) > 7_000_000: return self.answer(413)\n"),
     ),
     Bad(
+        "serving.large_bodies",
+        "6 MB get no reply: TimeoutError",
+        serve=(BODY, f"{BODY}        if len(body) > 5_000_000: threading.Event().wait(4)\n"),
+        limits=replace(PATIENT, reply=2),
+    ),
+    Bad(
         "serving.pings_while_busy",
         "are scored",
         serve=(PING, PING_WAITS.format(names="score <genexpr>", threads=1)),
@@ -676,6 +753,15 @@ BAD = [
         "serving.answers_before_it_ends",
         "not answered",
         serve=("daemon_threads = False", "daemon_threads = True"),
+    ),
+    Bad(
+        "serving.answers_before_it_ends",
+        "of 4 are not answered: HTTP 503",
+        serve=(
+            "    threading.Thread(target=server.shutdown)",
+            "    threading.ending = True\n    threading.Thread(target=server.shutdown)",
+        ),
+        dockerfile=GIVES_UP,
     ),
     Bad(
         "serving.answers_before_it_ends",
@@ -729,11 +815,24 @@ BAD = [
         "exits with 1",
         serve=(LISTENS, f"if 'SAGEMAKER_BATCH' in os.environ: sys.exit('no batch')\n{LISTENS}"),
     ),
+    Bad(
+        "batch.execution_parameters",
+        '"MaxPayloadInMB": 60',
+        serve=('"MaxPayloadInMB": 6', '"MaxPayloadInMB": 60'),
+    ),
     Bad("batch.execution_parameters", "MultiRecord", serve=("MULTI_RECORD", "MultiRecord")),
     Bad(
         "batch.one_line_for_each",
         "answered with 1",
         serve=('"".join(f"{value}\\n" for value in scores)', 'f"{scores}\\n"'),
+    ),
+    Bad(
+        "batch.one_line_for_each",
+        "HTTP 500",
+        serve=(
+            BODY,
+            f"{BODY}        if 'SAGEMAKER_BATCH' in os.environ: return self.answer(500)\n",
+        ),
     ),
     Bad(
         "batch.last_line_without_end",
@@ -753,6 +852,32 @@ BAD = [
     ),
     # --- multi_model ---
     Bad("multi_model.starts", "exits with 1", serve=(LISTENS, f"if MULTI_MODEL: 1 / 0\n{LISTENS}")),
+    Bad(
+        "multi_model.loads_a_model",
+        "HTTP 500",
+        serve=(
+            '        if asked["model_name"] in models:',
+            """        if asked["model_name"] == "loads":
+            self.answer(500)
+        elif asked["model_name"] in models:""",
+        ),
+    ),
+    Bad(
+        "multi_model.lists_what_is_loaded",
+        "/models/listed: HTTP 500",
+        serve=(
+            'self.document(200, {"modelName": name',
+            'self.document(500 if name == "listed" else 200, {"modelName": name',
+        ),
+    ),
+    Bad(
+        "multi_model.unloads_a_model",
+        "HTTP 500",
+        serve=(
+            "self.answer(200 if found else 404)",
+            "self.answer(500 if 'unloads' in self.path else 200 if found else 404)",
+        ),
+    ),
     Bad("multi_model.lists_what_is_loaded", "HTTP 200", serve=('"modelUrl": url', '"url": url')),
     Bad(
         "multi_model.scores_with_a_loaded_model",
@@ -806,7 +931,7 @@ BAD = [
         "after 507",
         serve=(
             "self.answer(507)\n",
-            "self.answer(507)\n            models.update(small=('', []))\n",
+            "models.update(small=('', []))\n            self.answer(507)\n",
         ),
     ),
     Bad("multi_model.unknown_models_are_404", "HTTP 200", serve=("200 if found else 404", "200")),

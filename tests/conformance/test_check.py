@@ -158,6 +158,7 @@ def test_one_kind_of_use_is_checked_alone(
 @pytest.mark.parametrize(
     ("only", "rule"),
     [
+        ("train", "training.ends_with_0"),
         ("serve", "serving.starts"),
         ("batch", "batch.starts"),
         ("multi-model", "multi_model.starts"),
@@ -174,6 +175,19 @@ def test_what_was_asked_for_and_cannot_be_tried_is_a_failure(
     assert 1 == done.returncode, done.stdout + done.stderr
     assert "failed" == tried(report)[rule]
     assert "the job exits with 3" in done.stdout
+
+
+@pytest.mark.docker
+def test_a_job_that_was_asked_for_needs_a_channel(good_image: str, tmp_path: Path) -> None:
+    """The rules of the image are tried all the same, and say nothing of it."""
+    report = tmp_path / "report.json"
+    done = run(good_image, "--only", "train", "--json", report)
+    found = tried(report)
+
+    assert 1 == done.returncode, done.stdout + done.stderr
+    assert "there is no channel to train on; give one with --train" in done.stdout
+    assert "passed" == found["image.programs"]
+    assert ["training.ends_with_0"] == [key for key in found if found[key] == "failed"]
 
 
 @pytest.mark.docker
@@ -206,10 +220,10 @@ def test_a_rule_that_docker_fails_is_the_only_one_that_is_not_tried(
     (error,) = ET.parse(junit).getroot().iter("error")  # noqa: S314 - our own
 
     assert 3 == done.returncode, done.stdout + done.stderr
-    assert ["image.no_secret_arguments"] == [key for key in found if found[key] == "not tried"]
+    assert ["image.no_secrets_in_history"] == [key for key in found if found[key] == "not tried"]
     assert [rule.key for rule in rules("batch")] == list(found)
     assert "failed" not in found.values(), done.stdout
-    assert "ERR  image.no_secret_arguments" in done.stdout
+    assert "ERR  image.no_secrets_in_history" in done.stdout
     assert "docker history exits with 1: out of order" == error.get("message")
 
 
@@ -343,9 +357,9 @@ def test_an_image_that_is_not_there_cannot_be_checked() -> None:
     ("arguments", "sentence"),
     [
         ([], "required: IMAGE"),
+        (["x", "--json", "."], "name a file in a directory that is there"),
         (["x", "--payload", "y"], "--payload and --content-type belong together"),
         (["x", "--train", "/no/such"], "--train /no/such is no directory with files"),
-        (["x", "--only", "train"], "--only train needs files to train on"),
         (["x", "--endless", "epochs"], "'epochs' is no NAME=VALUE"),
         (["x", "--only", "nothing"], "invalid choice: 'nothing'"),
         (["x", "--model", "/no/such"], "No such file or directory: '/no/such'"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from conformance.engine import Engine
+from conformance.engine import Engine, EngineError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,37 @@ def test_a_progress_bar_is_one_line(good_image: str) -> None:
         first, last = container.log_times()
 
     assert 0.1 < last - first < 60
+
+
+@pytest.mark.docker
+def test_a_port_that_is_taken_is_no_fault_of_the_image(good_image: str) -> None:
+    """Nor is a full disk: what Docker cannot do for a reason of its own is told apart."""
+    engine = Engine(good_image)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            publish = f"127.0.0.1:{taken.getsockname()[1]}:8080"
+            container = engine.create(good_image, "serve", options=("--publish", publish))
+            with pytest.raises(EngineError, match="in use|allocated"):
+                container.start()
+    finally:
+        engine.remove_all()
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("options", "program"),
+    [((), "nothing"), ((), "/opt"), (("--user", "nobody-here"), "train"), ((), "/etc/passwd")],
+)
+def test_a_program_that_cannot_be_started_is_the_images(
+    good_image: str, options: tuple[str, ...], program: str
+) -> None:
+    """It is not there, is none, may not be run, or its user is unknown."""
+    engine = Engine(good_image)
+    try:
+        with pytest.raises(StartError):
+            engine.create(good_image, program, options=options).start()
+    finally:
+        engine.remove_all()
 
 
 @pytest.mark.docker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tarfile
 from collections import Counter
@@ -9,16 +10,17 @@ from contextlib import closing
 from dataclasses import replace
 from http.client import BadStatusLine
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from conformance.check import check, rules
 from conformance.engine import Engine, EngineError
 from conformance.finding import BlockedError, Outcome
 from conformance.given import Given
+from conformance.log import metrics
 from conformance.rule import Rule, judge
 from conformance.run import Run
-from conformance.server import Payload
+from conformance.server import Payload, enlarge
 
 from tests.conformance.bad import (
     BAD,
@@ -47,7 +49,10 @@ TESTS = "/usr/local/lib/python3.11/site-packages/x/tests"
 KEY = "-----BEGIN PRIVATE KEY-----"
 
 #: A run over the good image cannot try these, and why.
-NOT_TRIED = {"image.entry_point_form": "it has no entry point"}
+NOT_TRIED = {
+    "image.entry_point_form": "it has no entry point",
+    "serving.opens_a_stream": "it does not claim to",
+}
 
 
 def neighbours(key: str) -> list[Rule]:
@@ -88,14 +93,23 @@ def test_every_rule_says_what_it_asks_for() -> None:
         ("RUN |1 A=x y /bin/sh -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
         ("RUN |1 A=x /usr/bin/env bash -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
         ("|0 /bin/sh -c TOKEN=$(cat /run/secrets/token) make", Outcome.PASSED),
+        ('|0 /bin/sh -c TOKEN="$(cat /run/secrets/token)" make', Outcome.PASSED),
+        ("/bin/sh -c SECRET_KEY=none python manage.py collectstatic", Outcome.WARNED),
+        ("RUN |1 A=x /bin/sh -c export HF_TOKEN='abc' && make # buildkit", Outcome.WARNED),
+        ("/bin/sh -c pip install -i https://me:word@localhost/simple x", Outcome.FAILED),
+        ("ADD https://me:word@localhost/x.tar.gz / # buildkit", Outcome.FAILED),
+        ("/bin/sh -c pip install -i https://me:$(cat /run/secrets/x)@localhost x", Outcome.PASSED),
+        (f"RUN /bin/sh -c huggingface-cli login --token hf_{'x' * 34}", Outcome.FAILED),
+        (f"|1 A=x /bin/sh -c git clone https://ghp_{'x' * 36}@github.com/a/b", Outcome.FAILED),
+        ("/bin/sh -c #(nop)  ENV INDEX=https://me:word@localhost/simple", Outcome.PASSED),
     ],
 )
-def test_arguments_of_a_build_end_where_the_shell_begins(line: str, outcome: Outcome) -> None:
-    """Whatever spaces their values have: what the shell is told is none of them."""
+def test_what_the_history_shows(line: str, outcome: Outcome) -> None:
+    """Arguments, which end where the shell begins, and what it is told; `no_secrets` has ENV."""
     run = run_of_nothing()
     run.made["image"] = SimpleNamespace(history=[line])
 
-    assert outcome is judge(BY_KEY["image.no_secret_arguments"], run).finding.outcome
+    assert outcome is judge(BY_KEY["image.no_secrets_in_history"], run).finding.outcome
 
 
 @pytest.mark.parametrize(
@@ -123,6 +137,51 @@ def test_only_what_the_image_does_is_its_fault(
 
     assert outcome is finding.outcome
     assert says in finding.observed
+
+
+def test_an_engine_elsewhere_is_no_fault_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ports are not this machine's, so nothing is learnt of what listens there."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://build.example:2375")
+    run = run_of_nothing()
+    run.made["serves"] = True
+    finding = judge(BY_KEY["serving.starts"], run).finding
+
+    assert Outcome.ERROR is finding.outcome
+    assert "Docker's engine is at tcp://build.example:2375" in finding.observed
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("train_loss=0.25; epoch=3;", ["train_loss=0.25"]),
+        ("{'loss': 0.5, 'epoch': 1.0}", ["loss': 0.5"]),
+        ('{"eval_loss": 0.25}', ['eval_loss": 0.25']),
+        ("Python: 3.11", []),
+    ],
+)
+def test_a_metric_has_a_name_and_a_number(line: str, found: list[str]) -> None:
+    """As a regular expression of CloudWatch's finds them, in JSON and in Python's dicts too."""
+    assert found == metrics(line)
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b"[[1, 2], [3, 4]]", lambda content: content),
+        (b'{"instances": [{"features": [1, 2]}], "x": 1}', lambda content: content["instances"]),
+        (b"[1, 2]", lambda content: [content]),
+        (b"{}", lambda content: [content]),
+    ],
+)
+def test_a_large_document_has_many_rows(body: bytes, rows: Callable[[Any], list[Any]]) -> None:
+    """Where it is known what a row is; blanks fill the rest."""
+    payload = enlarge(Payload(body, "application/json"), 10_000)
+    assert payload
+    content, few = json.loads(payload.body), rows(json.loads(body))
+
+    assert 10_000 == len(payload.body)
+    assert {repr(row) for row in few} == {repr(row) for row in rows(content)}
+    assert len(rows(content)) > 100 or few == [json.loads(body)]
 
 
 @pytest.mark.docker
@@ -317,6 +376,47 @@ def test_a_model_that_is_given_is_served_from_its_archive(good_image: str, tmp_p
 
     assert Outcome.PASSED is verdict.finding.outcome, verdict.finding
     assert f"an archive of {len(model)} bytes, HTTP 200" in verdict.finding.observed
+
+
+@pytest.mark.docker
+def test_a_stream_that_is_opened_is_what_the_label_claims(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """HTTP 101, and the connection is a WebSocket from then on."""
+    route = 'elif self.path == "/execution-parameters"'
+    opens = f'elif self.path.endswith("stream"):\n            self.answer(101)\n        {route}'
+    label = "LABEL com.amazonaws.sagemaker.capabilities.bidirectional-streaming=true"
+    key = "serving.opens_a_stream"
+    image = bad_image(Bad("", "", serve=(route, opens), dockerfile=label))
+    found = find(image, channel, [BY_KEY[key]])
+
+    assert Outcome.PASSED is found[key].outcome, found
+
+
+@pytest.mark.docker
+def test_a_model_that_takes_its_time_is_not_asked_too_much(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """Milliseconds a row are no fault: large bodies are late, and no other rule suffers by it."""
+    slow = "        for _ in body.splitlines(): threading.Event().wait(0.002)\n"
+    image = bad_image(Bad("", "", serve=(BODY, BODY + slow)))
+    keys = [rule.key for rule in rules("serve") if rule.area == "serving"]
+    late = "serving.large_bodies"
+    found = find(image, channel, [BY_KEY[key] for key in keys], replace(PATIENT, reply=20))
+    bad = {key: one for key, one in found.items() if one.outcome in {Outcome.FAILED, Outcome.ERROR}}
+
+    assert [late] == list(bad), bad
+    assert "6 MB get no reply: TimeoutError" in bad[late].observed
+
+
+@pytest.mark.docker
+def test_a_server_that_lacks_a_model_is_not_tried(good_image: str) -> None:
+    """Where none was given, and no job is run: the report says what to give."""
+    given = Given(good_image, payload=Payload(b"1,2\n", "text/csv"), limits=PATIENT)
+    (verdict,) = check(given, [BY_KEY["serving.starts"]])
+
+    assert Outcome.NOT_APPLICABLE is verdict.finding.outcome, verdict.finding
+    assert "there is no model; give --train or --model" in verdict.finding.observed
 
 
 @pytest.mark.docker
