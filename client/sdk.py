@@ -19,14 +19,18 @@ os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
 logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
 
 
+_CONFIGURATION_FILES = ("SAGEMAKER_USER_CONFIG_OVERRIDE", "SAGEMAKER_ADMIN_CONFIG_OVERRIDE")
+
+
 @contextmanager
 def _importing() -> Iterator[None]:
     """Keep from the SDK, while it is imported, what it has no business with yet.
 
-    It opens a session at once, which fails where AWS' configuration is wrong before a command could
-    say so. It also lets tracebacks go to stdout.
+    It opens a session at once, which fails where AWS' configuration is wrong, and logs pages where
+    the SDK's own is, before a command could say so. It also lets tracebacks go to stdout.
     """
-    empty = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", *_CONFIGURATION_FILES)
+    empty = dict.fromkeys(files, os.devnull)
     names = [*empty, "AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ.update(empty)
@@ -41,6 +45,7 @@ def _importing() -> Iterator[None]:
 
 
 with _importing():
+    from jsonschema import ValidationError
     from sagemaker import utils
     from sagemaker.config import load_sagemaker_config
     from sagemaker.deserializers import NumpyDeserializer
@@ -56,8 +61,10 @@ with _importing():
     from sagemaker.session import Session
     from sagemaker.transformer import Transformer
     from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
+    from yaml import YAMLError
 
 from client import interruption, metrics
+from client.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +78,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalSagemakerClient", "LocalSession", "Session", "UnexpectedStatusException"]
 
 # The user's configuration was checked when it was loaded. The SDK does it again whenever it looks
-# for a value, a quarter of a second each time: half of all that `train` or `deploy` took.
+# for a value, which took half of a command's time; docs/decisions.md has the numbers.
 utils.validate_sagemaker_config = lambda _: None
 
 # What it does is told by the commands; what goes wrong is still to be seen.
@@ -105,9 +112,27 @@ def connect(account: Account, bucket: str | None = None) -> Session:
     )
 
 
+class ConfigurationError(Refusal):
+    """The user's configuration of the SDK is none."""
+
+
 def configuration() -> dict[str, Any]:
-    """Return the user's configuration of the SDK, with its telemetry off."""
-    found: dict[str, Any] = load_sagemaker_config() or {}
+    """Return the user's configuration of the SDK, with its telemetry off.
+
+    Raises:
+        ConfigurationError: if it is not as the SDK expects it.
+    """
+    try:
+        found: dict[str, Any] = load_sagemaker_config() or {}
+    except (ValidationError, YAMLError, ValueError) as error:
+        wrong = (
+            f"{error.json_path}: {error.message}" if isinstance(error, ValidationError) else error
+        )
+        raise ConfigurationError(
+            f"The SageMaker SDK's configuration is wrong: {' '.join(str(wrong).split())}. Mend the file, which is "
+            f"~/.config/sagemaker/config.yaml unless {' or '.join(_CONFIGURATION_FILES)} names "
+            "another."
+        ) from error
     found.setdefault("SchemaVersion", "1.0")
     modules = (
         found.setdefault("SageMaker", {}).setdefault("PythonSDK", {}).setdefault("Modules", {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-import yaml  # type: ignore[import-untyped]  # has no stubs
+import yaml
 
 from client.__main__ import cli
 from tests.client.conftest import WITHOUT_DOCKER, local_mode, run_client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,39 @@ def test_what_never_reaches_aws(aws: Aws, environment: dict[str, str], words: li
     done = aws.run("status", directory=PROJECT, **environment, AWS_MAX_ATTEMPTS="1")
 
     assert_refused(done, *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SchemaVersion: '1.0'\nSageMaker: {Trainingjob: {}}\n", ["'Trainingjob' was unexpected"]),
+        ("SageMaker: {", ["expected"]),
+        (None, ["Unable to load the config file from the location"]),
+    ],
+    ids=["a name that it does not know", "no YAML", "no file"],
+)
+def test_a_wrong_configuration_of_the_sdk_is_named(
+    stored: Aws, tmp_path: Path, text: str | None, words: list[str]
+) -> None:
+    """By the SDK's own check, which is made once, before anything else."""
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text, "utf-8")
+    done = stored.run(*TRAIN, SAGEMAKER_USER_CONFIG_OVERRIDE=str(path))
+
+    assert_refused(done, "configuration is wrong: ", "SAGEMAKER_USER_CONFIG_OVERRIDE", *words)
+    assert 2 == len(done.stderr.splitlines()), "pages of the SDK's own"
+    assert NOTHING == stored.left()
+
+
+def test_a_configuration_is_checked_only_once() -> None:
+    """The SDK does it whenever it looks for a value, unless what `client.sdk` replaces is gone."""
+    wrong = {"SageMaker": {"no such key": 1}}
+
+    importlib.import_module("client.sdk")
+    utils = importlib.import_module("sagemaker.utils")
+
+    assert utils.get_sagemaker_config_value(None, "SageMaker.TrainingJob", wrong) is None
 
 
 @pytest.mark.parametrize(
