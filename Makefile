@@ -24,7 +24,8 @@ LOCKS := requirements-dev.txt requirements-mutants.txt container/requirements.tx
 AUDIT ?=
 # How much of `container` and of `client` the tests must reach, branches included, in percent.
 REACHED := 95
-# In how many processes `make test` tests: more than there are processors make some wait too long.
+# In how many processes `make test` tests. Two suit two processors; with more processes than there
+# are of those, some tests would wait too long.
 PROCESSES ?= 2
 # What `make mutants` changes, such as simplenet.table.*; by default all, going on where it was ended.
 MUTANTS ?=

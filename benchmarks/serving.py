@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
 WORKER = "simplenet.worker.Worker"
 ROUNDS = 9
+ROW_ROUNDS = 21  # of a second each: one row takes little, and its ratio strays by a tenth in nine
 STALLED = 64
 
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"
@@ -80,7 +81,7 @@ def rows(home: Path) -> Iterator[Row]:
         serving(home, WORKER, "benchmarks.bare:bare_bridge()") as bare,
     ):
         for connections in (1, 16, 64):
-            us, them = _loads([(ours, script), (bare, script)], connections)
+            us, them = _loads([(ours, script), (bare, script)], connections, ROW_ROUNDS)
             what = f"1 CSV row, {connections} connections"
             yield _cpu(f"{what}, CPU of a bare Flask app's", us, them, 1.25)
             if connections == 16:  # noqa: PLR2004
@@ -122,12 +123,14 @@ def peers(home: Path) -> Iterator[Row]:
             yield _cpu(f"1 row, 16 connections, CPU of {_PEERS[name]} {versions[name]}", us, them)
 
 
-def _loads(servers: list[tuple[Server, Path]], connections: int) -> list[Load]:
+def _loads(
+    servers: list[tuple[Server, Path]], connections: int, rounds: int = ROUNDS
+) -> list[Load]:
     """Return what each server did, in the median of the rounds."""
-    rounds = [
-        [server.load(connections, script) for server, script in servers] for _ in range(ROUNDS)
+    taken = [
+        [server.load(connections, script) for server, script in servers] for _ in range(rounds)
     ]
-    return [Load.median([*loads]) for loads in zip(*rounds, strict=True)]
+    return [Load.median([*loads]) for loads in zip(*taken, strict=True)]
 
 
 def _cpu(name: str, us: Load, them: Load, bar: float | None = None) -> Row:

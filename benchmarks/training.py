@@ -1,7 +1,8 @@
 """How fast training is, and how much memory it takes.
 
-What is compared alternates, and each number is a median, since machines are noisy. Whatever is
-looked at for its peak memory is a process of its own, for a peak never falls.
+What is compared alternates, and times are medians, since machines are noisy; peaks are the highest
+of all rounds. Whatever is looked at for its peak memory is a process of its own, for a peak never
+falls.
 """
 
 from __future__ import annotations

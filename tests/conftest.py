@@ -14,12 +14,16 @@ import pytest
 from sklearn.datasets import make_moons
 from sklearn.model_selection import train_test_split
 
+from tests.engine import alone
+
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 PROJECT = Path(__file__).parents[1]
 IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
+
+_NO_ENGINE = "CI without a Docker engine: the tests of the image cannot run"
 
 
 def _engine_answers() -> bool:
@@ -29,13 +33,20 @@ def _engine_answers() -> bool:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """End a run of several processes before it begins: what one of them says, nobody would see."""
+    several = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if several and os.environ.get("CI") and not _engine_answers():
+        pytest.exit(_NO_ENGINE, returncode=1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a Docker engine where there is none; under CI that is an error instead."""
     needing = [item for item in items if item.get_closest_marker("docker")]
     if not needing or _engine_answers():
         return
     if os.environ.get("CI"):
-        pytest.exit("CI without a Docker engine: the tests of the image cannot run", returncode=1)
+        pytest.exit(_NO_ENGINE, returncode=1)
     for item in needing:
         item.add_marker(pytest.mark.skip(reason="no Docker engine answers `docker info`"))
 
@@ -43,9 +54,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image, built from this checkout."""
-    subprocess.run(
-        ["docker", "build", "--quiet", "--tag", IMAGE, PROJECT / "container"], check=True
-    )
+    with alone("image"):
+        subprocess.run(
+            ["docker", "build", "--quiet", "--tag", IMAGE, PROJECT / "container"], check=True
+        )
     return IMAGE
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
+import os
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 #: SageMaker's serverless endpoints run the image as a user of their own (H50).
 STRANGER = "12345:12345"
@@ -70,6 +73,15 @@ def wait_until(predicate: Callable[[], object], what: str, seconds: float = 120)
         if time.monotonic() > give_up:
             raise AssertionError(f"after {seconds:g} s still not: {what}")
         time.sleep(0.05)
+
+
+@contextmanager
+def alone(work: str) -> Iterator[None]:
+    """Do some work while no other process of this user's tests does it: they run side by side."""
+    lock = Path(tempfile.gettempdir(), f"simplenet-{work}-{os.getuid()}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def unique_name() -> str:

@@ -148,7 +148,7 @@ def fit(  # noqa: PLR0913  # rows and settings are enough to fit; the rest is a 
         after_step()
 
 
-def _take_steps(  # noqa: PLR0913, PLR0917
+def _take_steps(  # noqa: PLR0913, PLR0917  # an epoch of `fit`, with what that has
     state: State,
     rows: torch.Tensor,
     batches: Batches,

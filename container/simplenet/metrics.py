@@ -10,7 +10,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from simplenet import threads
 from simplenet.cluster import Cluster
-from simplenet.model import SCORE_FLOATS
 from simplenet.stop import Stop
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _score(
     net: SimpleNet, rows: NDArray[np.float32], positive_weight: float, stop: Stop
 ) -> tuple[float, NDArray[np.float32]]:
     """Return the sum of the rows' losses, and their scores: (rows,)."""
-    step = max(1, SCORE_FLOATS // net.hidden_dim)
+    step = net.rows_at_a_time
     scores = np.empty(len(rows), dtype=np.float32)
     loss = 0.0
     weight = None if positive_weight == 1 else torch.tensor(positive_weight, device=net.mean.device)

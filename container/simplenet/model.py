@@ -30,9 +30,9 @@ FORMAT = "simplenet v1"
 
 _SCALE_ROWS = 64 << 10
 
-#: Scoring holds (rows, hidden_dim) floats at a time; this bounds them to 2 MB, which stay in the
-#: processor's cache.
-SCORE_FLOATS = 512 << 10
+# Scoring holds (rows, hidden_dim) floats at a time, and (rows, input_dim); this bounds either to
+# 2 MB, which stay in the processor's cache.
+_SCORE_FLOATS = 512 << 10
 
 
 class ModelError(ValueError):
@@ -121,11 +121,16 @@ class SimpleNet(nn.Module):
         """Return the class scores, each from 0 to 1: (rows, input_dim) -> (rows,)."""
         return self.logits(self.standardise(features)).sigmoid_()
 
+    @property
+    def rows_at_a_time(self) -> int:
+        """How many rows are scored in one part, so that what is between stays small."""
+        return max(1, _SCORE_FLOATS // max(self.hidden_dim, self.input_dim))
+
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the class scores, each from 0 to 1: float32 (rows, input_dim) -> (rows,)."""
         if self._few is not None and len(features) <= few.ROWS:
             return self._few(features)
-        step = max(1, SCORE_FLOATS // self.hidden_dim)
+        step = self.rows_at_a_time
         with torch.inference_mode():
             parts = [
                 self.forward(torch.from_numpy(features[first : first + step])).numpy()

@@ -21,7 +21,7 @@ from tests.conftest import PROJECT
 from tests.engine import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -151,7 +151,7 @@ class Aws:
         self, *words: str | Path, directory: Path = PROJECT, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m client` with the words, in a directory, against this account."""
-        with self.started(*words, directory=directory, **environment) as process:
+        with self.started(*words, directory=directory, environment=environment) as process:
             said, log = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, said, log)
 
@@ -161,7 +161,7 @@ class Aws:
         """Run `python -m client`, and send it a signal before an action of it is answered."""
         gate = self.home / f"{action}.gate"
         os.mkfifo(gate)
-        with self.started(*words) as process:
+        with self.started(*words, anew=True) as process:
             wait_until(
                 lambda: action in {entry["action"] for entry in self.requests()},
                 f"it asks {action}",
@@ -176,7 +176,7 @@ class Aws:
         self, sentences: Sequence[str], *words: str | Path
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m client`, and press Ctrl-C each time it says one of these, in turn."""
-        with self.started(*words) as process:
+        with self.started(*words, anew=True) as process:
             assert process.stdout
             assert process.stderr
             log = ""
@@ -192,26 +192,31 @@ class Aws:
 
     @contextmanager
     def started(
-        self, *words: str | Path, directory: Path = PROJECT, **environment: str
+        self,
+        *words: str | Path,
+        directory: Path = PROJECT,
+        anew: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> Iterator[subprocess.Popen[str]]:
         """Start `python -m client`; it ends with the context.
 
-        It imports everything anew where the test has an environment of its own for it.
+        It imports everything anew if it is to hear signals at once, or has its own environment.
         """
-        program = [sys.executable, "-m", "client"] if environment else self.client_program
+        cold = anew or environment
+        program = [sys.executable, "-m", "client"] if cold else self.client_program
         process = subprocess.Popen(
             [*program, *words],
             cwd=directory,
-            env={**self.environment, "PYTHONPATH": str(PROJECT), **environment},
+            env={**self.environment, "PYTHONPATH": str(PROJECT), **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        try:
-            with process:
+        with process:
+            try:
                 yield process
-        finally:
-            process.kill()
+            finally:
+                process.kill()
 
     def left(self) -> dict[str, list[str]]:
         """Name what is there on SageMaker, or runs, by kind, and in S3 but for the user's data."""

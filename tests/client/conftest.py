@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from client import data, storage
 from tests.client import warm
 from tests.client.aws import ACCOUNT, REGION, Aws, serve
 from tests.conftest import PROJECT
-from tests.engine import wait_until
+from tests.engine import alone, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,14 +68,13 @@ def run_client(
 @contextmanager
 def local_mode() -> Iterator[None]:
     """Use the SDK's local mode alone: all that do make, and remove, one network of Docker's."""
-    with Path(tempfile.gettempdir(), "simplenet-local-mode.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone("local-mode"):
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def in_local_mode() -> Iterator[None]:
-    """Let no tests of another process use local mode before those of this file have ended."""
+    """Let no test of another process use local mode before this one has ended."""
     with local_mode():
         yield
 
@@ -101,7 +99,7 @@ def client_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequenc
     known = {"AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, warm.__file__, address],
+            [sys.executable, warm.__file__, "serve", address],
             env={**kept, **known, "HOME": str(home), "PYTHONPATH": str(PROJECT)},
             stdout=log,
             stderr=log,
@@ -109,7 +107,7 @@ def client_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequenc
     try:
         wait_until(lambda: address.exists() or server.poll() is not None, "the SDK is imported")
         assert server.poll() is None, (home / "log").read_text("utf-8")
-        yield [sys.executable, "-I", "-S", warm.__file__, address]
+        yield [sys.executable, "-I", "-S", warm.__file__, "run", address]
     finally:
         server.kill()
         server.wait()

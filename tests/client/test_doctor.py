@@ -330,6 +330,7 @@ def test_the_examples_of_a_command_keep_their_lines() -> None:
     """Help is for copying from."""
     done = run_client("evaluate", "--help")
 
+    assert 0 == done.returncode, done.stderr
     assert "\n    python -m client evaluate local_test/test.csv\n" in done.stdout
     assert "\\b" not in done.stdout
 

@@ -21,6 +21,7 @@ import pytest
 
 from client.endpoint import Endpoint
 from tests.client import sagemaker_runtime
+from tests.client.conftest import local_mode
 from tests.conftest import PROJECT
 from tests.engine import docker, free_port, wait_until
 
@@ -105,7 +106,8 @@ def laptop(
     own = f"{image}-local-mode"
     docker("tag", image, own)
     found = Laptop(directory, own)
-    done = found.local("train", "--instance-count", "2", "-p", "epochs=9", "--json")
+    with local_mode():
+        done = found.local("train", "--instance-count", "2", "-p", "epochs=9", "--json")
     assert 0 == done.returncode, done.stderr
     said = json.loads(done.stdout)
     assert "Completed" == said["status"]

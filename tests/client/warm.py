@@ -3,9 +3,11 @@
 The import takes more than two seconds, and each test types several commands. What is forked is as
 good as new: it gets the words, the environment, the directory and the standard streams of a process
 of its own, which stands for it, and then runs the module `client`, of which nothing was imported.
+What the SDK looks at when it is imported is the server's, such as where HOME has a configuration;
+and a signal reaches the command a moment later. A test of either starts the client from nothing.
 
-usage: warm.py ADDRESS           import the SDK, and answer at the Unix socket ADDRESS
-       warm.py ADDRESS WORD...   run `python -m client WORD...` there, as if it were this process
+usage: warm.py serve ADDRESS         import the SDK, and answer at the Unix socket ADDRESS
+       warm.py run ADDRESS WORD...   run `python -m client WORD...` there, as this process would
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,12 +42,18 @@ def stand_for(address: str, words: list[str]) -> NoReturn:
     connection.sendall(message)
     replies = connection.makefile()
     process = int(replies.readline())
+
+    def hand_on(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, number)
+
     for number in _SIGNALS:
-        signal.signal(number, lambda number, _: os.kill(process, number))
+        signal.signal(number, hand_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     code = int(replies.readline())
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 
@@ -61,8 +70,9 @@ def answer(address: str) -> dict[str, Any]:
             if os.fork() == 0:
                 break
             connection.close()
-            while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
-                pass  # the children that have ended since
+            with suppress(ChildProcessError):  # there is none any more
+                while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
+                    pass  # the children that have ended since
     with connection:
         length, streams, _, _ = socket.recv_fds(connection, 8, len(_STREAMS))
         asked: dict[str, Any] = json.loads(
@@ -83,7 +93,8 @@ def answer(address: str) -> dict[str, Any]:
 
 def _tell(connection: socket.socket, process: int, alive: int) -> NoReturn:
     """Tell whoever stands for a command its process, and how it ended; kill it if nobody does."""
-    connection.sendall(f"{process}\n".encode())
+    with suppress(OSError):  # if nobody stands for it any more, the connection says so below
+        connection.sendall(f"{process}\n".encode())
     ended, _, _ = select.select([alive, connection.fileno()], [], [])
     if alive not in ended:
         os.kill(process, signal.SIGKILL)
@@ -120,8 +131,8 @@ def heat() -> None:
 
 
 if __name__ == "__main__":
-    _, address, *words = sys.argv
-    if words:
+    _, task, address, *words = sys.argv
+    if task == "run":
         stand_for(address, words)
     heat()
     become(answer(address))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from simplenet import __version__, fitting, job
+from simplenet import __version__, fitting, job, metrics
+from simplenet.batches import Batches
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
 from simplenet.model import ModelError, SimpleNet
@@ -82,6 +84,31 @@ def test_a_large_batch_is_taken_in_parts(
 
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(weight, parts.state_dict()[name], atol=1e-4, rtol=1e-4)
+
+
+def test_the_order_of_an_epoch_is_gone_before_more_memory_is_taken(
+    moon_rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a number for each row; so have the next one, and the scores of a validation."""
+    orders: list[weakref.ref[np.ndarray]] = []
+    order, evaluate = Batches.order, metrics.evaluate
+
+    def draw(batches: Batches, seed: int, epoch: int) -> torch.Tensor:
+        assert [] == [held for held in orders if held() is not None]
+        numbers = order(batches, seed, epoch).numpy().copy()
+        orders.append(weakref.ref(numbers))
+        return torch.from_numpy(numbers)
+
+    def score(*given: Any) -> dict[str, float]:
+        assert [] == [held for held in orders if held() is not None]
+        return evaluate(*given)
+
+    monkeypatch.setattr(Batches, "order", draw)
+    monkeypatch.setattr(fitting, "evaluate", score)
+    data = Channel("train", 1, 0, moon_rows.astype(np.float32))
+    list(fitting.fit(State(SimpleNet(2)), data, Hyperparameters(epochs=3), validation=data))
+
+    assert 3 == len(orders)
 
 
 def test_training_leaves_as_many_threads_as_there_were(moon_rows: np.ndarray) -> None:

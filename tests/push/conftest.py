@@ -43,6 +43,11 @@ def _unavailable(reason: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def docker_registry(pytestconfig: pytest.Config) -> str:
     """The program: installed, or unpacked from Debian's package, which starts no service."""
+    with engine.alone("docker-registry"):
+        return _docker_registry(pytestconfig)
+
+
+def _docker_registry(pytestconfig: pytest.Config) -> str:
     if installed := shutil.which("docker-registry"):
         return installed
     cache = pytestconfig.cache
