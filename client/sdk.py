@@ -128,8 +128,9 @@ def configuration() -> dict[str, Any]:
         wrong = (
             f"{error.json_path}: {error.message}" if isinstance(error, ValidationError) else error
         )
+        sentence = " ".join(str(wrong).split())
         raise ConfigurationError(
-            f"The SageMaker SDK's configuration is wrong: {' '.join(str(wrong).split())}. Mend the file, which is "
+            f"The SageMaker SDK's configuration is wrong: {sentence}. Mend the file, which is "
             f"~/.config/sagemaker/config.yaml unless {' or '.join(_CONFIGURATION_FILES)} names "
             "another."
         ) from error
