@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _INITS = {"catatonit", "docker-init", "dumb-init", "init", "s6-svscan", "tini", "tini-static"}
 _NOT_THERE = {126, 127}  # how Docker, a shell and env end when a program cannot be started
+_RUNS_A_TEXT = re.compile(r"(\S*/)?(ba|da|a|k|z)?sh( -o \w+| -[a-z]+)* -[a-z]*c ")
 _SECRET_FILE = re.compile(
     r"/(\.aws/credentials|\.docker/config\.json|\.env|\.git-credentials|\.netrc|\.pypirc"
     r"|id_(rsa|dsa|ecdsa|ed25519))$"
@@ -23,11 +24,13 @@ _SECRET_FILE = re.compile(
 _SECRET_VARIABLE = re.compile(
     r"(^|_)(ACCESS_KEY|API_?KEY|PASSWD|PASSWORD|SECRET|SECRET_KEY|TOKEN)$", re.IGNORECASE
 )
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s$]+@")  # in an address
+_PASSWORD = re.compile(r"://[^/@\s${]*:[^/@\s$]+@")  # in an address
 _TOKEN = re.compile(  # by the form that AWS, GitHub and Hugging Face give theirs
     r"\b(AKIA[0-9A-Z]{16}|gh[oprsu]_\w{36}|github_pat_\w{22,}|hf_[A-Za-z0-9]{30,})\b"
 )
-_SET = re.compile(r"(?:^|[\s;&|(])(\w+)=[\"']?([^\s\"'$`;&|)]+)")  # what a shell is told, not asked
+_SET = re.compile(
+    r"(?:^|[\s;&|(])(\w+)=(?!=)[\"']?([^\s\"'$`;&|)]+)"
+)  # what a shell is told, not asked
 _ARGUMENTS = re.compile(r"(?:RUN )?\|\d+ (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 3 /bin/sh -c ...
 _SHELL = re.compile(r"(?:^|\s)(?:[^\s=]*/)?[a-z]*sh\s+-")  # that gets what follows as its program
 _ARGUMENT = re.compile(r"(?:.*#\(nop\) +)?ARG (.*)", re.DOTALL)
@@ -104,9 +107,7 @@ def _entry_point_knows(run: Run) -> Finding:
 
 def _is_shell(entry_point: list[str]) -> bool:
     """Say whether it was written as text: a shell such as `bash -o pipefail -c` has it to run."""
-    if not re.fullmatch(r"(.*/)?(ba|da|a|k|z)?sh", entry_point[0]):
-        return False
-    return any(re.fullmatch(r"-[a-z]*c", word) for word in entry_point[1:-1])
+    return _RUNS_A_TEXT.match(" ".join(entry_point)) is not None
 
 
 @rule("T3", "H2", "X24", observes="image")
@@ -225,13 +226,15 @@ def nothing_under_opt_ml(run: Run) -> Finding:
     return passed("it holds no file")
 
 
+def _is_secret(name: str, value: str) -> bool:
+    return any((_SECRET_VARIABLE.search(name), _PASSWORD.search(value), _TOKEN.search(value)))
+
+
 @rule("I16", observes="files")
 def no_secrets(run: Run) -> Finding:
     """No layer holds credentials or a private key, and no variable of the image is a secret."""
     variables = [
-        name
-        for name, value in run.image.environment.items()
-        if value and (_SECRET_VARIABLE.search(name) or _PASSWORD.search(value))
+        name for name, value in run.image.environment.items() if value and _is_secret(name, value)
     ]
     secret = [
         file
@@ -263,19 +266,14 @@ def no_secrets_in_history(run: Run) -> Finding:
         "the secret."
     )
     given = [pair for line in run.image.history for pair in _arguments(line)]
-    secret = {
-        name
-        for name, value in given
-        if value and (_SECRET_VARIABLE.search(name) or _PASSWORD.search(value))
-    }
+    secret = {name for name, value in given if value and _is_secret(name, value)}
     if secret:
         return failed(f"docker history shows the value of {', '.join(sorted(secret))}", cure)
     told = [_told(line) for line in run.image.history]
     for text in told:
         for what, form in (("an address with a password", _PASSWORD), ("a token", _TOKEN)):
-            if found := form.search(text):
-                before = text[: found.start()][-40:].lstrip()
-                return failed(f"docker history shows {what}, after `{before}`", cure)
+            if form.search(text):
+                return failed(f"docker history --no-trunc shows {what}", cure)
     names = {
         name for text in told for name, _ in _SET.findall(text) if _SECRET_VARIABLE.search(name)
     }

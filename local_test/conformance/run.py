@@ -60,10 +60,14 @@ class Run(Jobs):
         Raises:
             BlockedError: if it is not, and there is no model that it could need.
         """
-        server = self._server()
-        if not (server.healthy or self.artefact):
-            raise BlockedError(f"there is no model; give --train or --model: {server.end}")
-        return server
+        return self._with_what_it_needs(self._server())
+
+    def _with_what_it_needs(self, server: Server) -> Server:
+        if server.healthy or self.artefact:
+            return server
+        given = self.given.channel or self.given.model
+        cure = "" if given else "; give --train or --model"
+        raise BlockedError(f"there is no model{cure}: {server.end}")
 
     @shared
     def server(self) -> Server:
@@ -107,7 +111,7 @@ class Run(Jobs):
         """
         if self.given.only is None:
             _ = self.server
-        return self._server("--env", "SAGEMAKER_BATCH=true")
+        return self._with_what_it_needs(self._server("--env", "SAGEMAKER_BATCH=true"))
 
     @shared
     def batch(self) -> Server:

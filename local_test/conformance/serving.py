@@ -34,7 +34,7 @@ _UNDER_WAY_SECONDS = 0.5  # that a request must take to be under way when SIGTER
 _IDLE_SECONDS = 3.0  # in which a server ends that has only waited for an idle connection
 _OFTEN, _OFTEN_ENOUGH = 500, 100  # requests: what is meant, and less than which says nothing
 _GROWTH_BYTES = 16 * 2**20
-_PROBE_BYTES, _BEARABLE_SECONDS = 64 << 10, 5.0  # what tells how long a large body may take
+_PROBE_BYTES, _BEARABLE_SECONDS = 16 << 10, 5.0  # what tells how long a large body may take
 _STREAM = "/invocations-bidirectional-stream"
 _NONSENSE = b"\xff\xfe{] no model scores this\n"
 _SCORED = f"HTTP {HTTPStatus.OK.value}"
@@ -102,7 +102,10 @@ def media_type_forms(run: Run) -> Finding:
     given = run.payload.content_type
     kind, parted, parameters = given.partition(";")  # the body may need what it says of itself
     upper = f"{kind.upper()}{parted}{parameters}"
-    for form in (f"{given}; charset=utf-8", f"{given};label_size=0", upper):
+    forms = [f"{given};label_size=0", upper]
+    if "charset=" not in parameters.lower():
+        forms.insert(0, f"{given}; charset=utf-8")
+    for form in forms:
         reply = run.server.invoke(run.payload, {"Content-Type": form})
         if reply.status != HTTPStatus.OK:
             return failed(
@@ -283,7 +286,7 @@ def _bearable(run: Run, size: int) -> Payload | None:
     if reply.status != HTTPStatus.OK:
         return None
     most = int(len(probe.body) * _BEARABLE_SECONDS / max(reply.seconds, 1e-3))
-    return enlarge(run.payload, min(size, most)) if most > len(probe.body) else probe
+    return enlarge(run.payload, min(size, most))
 
 
 def _large(run: Run, megabytes: int) -> Payload:
@@ -303,7 +306,8 @@ def large_bodies(run: Run) -> Finding:
             try:
                 reply = server.invoke(_large(run, megabytes))
             except NO_REPLY as error:
-                return found(f"{megabytes} MB get no reply: {error!r}", slow)
+                cure = slow if isinstance(error, TimeoutError) else "Have room for such bodies."
+                return found(f"{megabytes} MB get no reply: {error!r}", cure)
             if reply.status != HTTPStatus.OK:
                 return found(
                     f"{megabytes} MB are answered with {reply}",
@@ -508,13 +512,18 @@ def _slow(run: Run) -> tuple[Payload, str]:
         return run.payload, given
     reply = run.server.invoke(payload)
     if reply.status != HTTPStatus.OK:
-        return run.payload, f"{given} ({len(payload.body) / 1e6:.0f} MB get HTTP {reply.status})"
+        return run.payload, f"{given} ({_size(payload)} get HTTP {reply.status})"
     if reply.seconds < _UNDER_WAY_SECONDS:
         seconds = max(reply.seconds, 0.01)
         larger = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / seconds) + 1))
         if run.server.invoke(larger).status == HTTPStatus.OK:
             payload = larger
-    return payload, f"{len(payload.body) / 1e6:.0f} MB"
+    return payload, _size(payload)
+
+
+def _size(payload: Payload) -> str:
+    megabytes = len(payload.body) / 1e6
+    return f"{megabytes:.0f} MB" if megabytes >= 1 else f"{len(payload.body):,} bytes"
 
 
 @rule("H6", "T41", observes="server")

@@ -242,7 +242,7 @@ BAD = [
     ),
     Bad(
         "image.no_secrets_in_history",
-        "an address with a password, after",
+        "docker history --no-trunc shows an address with a password",
         dockerfile="RUN : https://user:x@localhost/simple",
     ),
     Bad(

@@ -100,6 +100,9 @@ def test_every_rule_says_what_it_asks_for() -> None:
         ("ADD https://me:word@localhost/x.tar.gz / # buildkit", Outcome.FAILED),
         ("/bin/sh -c pip install -i https://me:$(cat /run/secrets/x)@localhost x", Outcome.PASSED),
         (f"RUN /bin/sh -c huggingface-cli login --token hf_{'x' * 34}", Outcome.FAILED),
+        ("/bin/sh -c pip install -i https://${TOKEN:-none}@localhost x", Outcome.PASSED),
+        ("/bin/sh -c pip install secret==1.0", Outcome.PASSED),
+        (f"|1 GH_PAT=ghp_{'x' * 36} /bin/sh -c make", Outcome.FAILED),
         (f"|1 A=x /bin/sh -c git clone https://ghp_{'x' * 36}@github.com/a/b", Outcome.FAILED),
         ("/bin/sh -c #(nop)  ENV INDEX=https://me:word@localhost/simple", Outcome.PASSED),
     ],
@@ -109,7 +112,31 @@ def test_what_the_history_shows(line: str, outcome: Outcome) -> None:
     run = run_of_nothing()
     run.made["image"] = SimpleNamespace(history=[line])
 
-    assert outcome is judge(BY_KEY["image.no_secrets_in_history"], run).finding.outcome
+    finding = judge(BY_KEY["image.no_secrets_in_history"], run).finding
+
+    assert outcome is finding.outcome
+    assert [] == [secret for secret in ("word", "xxx", "abc") if secret in finding.observed.split()]
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "outcome"),
+    [
+        (["/bin/sh", "-c", "exec train"], Outcome.FAILED),
+        (["/bin/bash", "-o", "pipefail", "-c", "train"], Outcome.FAILED),
+        (["bash", "-lc", "train"], Outcome.FAILED),
+        (["bash", "/entry.sh", "-c", "/etc/app.conf"], Outcome.PASSED),
+        (["python", "-c", "print()"], Outcome.PASSED),
+        (["bash", "-c"], Outcome.PASSED),
+    ],
+)
+def test_a_shell_that_is_given_a_text_is_no_exec_form(
+    entry_point: list[str], outcome: Outcome
+) -> None:
+    """Whatever SHELL wrote it; a script with options of its own is one."""
+    run = run_of_nothing()
+    run.made["image"] = SimpleNamespace(entry_point=entry_point)
+
+    assert outcome is judge(BY_KEY["image.entry_point_form"], run).finding.outcome
 
 
 @pytest.mark.parametrize(
