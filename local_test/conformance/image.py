@@ -28,9 +28,8 @@ _PASSWORD = re.compile(r"://[^/@\s${]*:[^/@\s$]+@")  # in an address
 _TOKEN = re.compile(  # by the form that AWS, GitHub and Hugging Face give theirs
     r"\b(AKIA[0-9A-Z]{16}|gh[oprsu]_\w{36}|github_pat_\w{22,}|hf_[A-Za-z0-9]{30,})\b"
 )
-_SET = re.compile(
-    r"(?:^|[\s;&|(])(\w+)=(?!=)[\"']?([^\s\"'$`;&|)]+)"
-)  # what a shell is told, not asked
+# What a shell is told to set, and not what it is to find out.
+_SET = re.compile(r"(?:^|[\s;&|(])(\w+)=(?!=)[\"']?([^\s\"'$`;&|)]+)")
 _ARGUMENTS = re.compile(r"(?:RUN )?\|\d+ (.*)", re.DOTALL)  # of a RUN: |2 A=1 B=2 3 /bin/sh -c ...
 _SHELL = re.compile(r"(?:^|\s)(?:[^\s=]*/)?[a-z]*sh\s+-")  # that gets what follows as its program
 _ARGUMENT = re.compile(r"(?:.*#\(nop\) +)?ARG (.*)", re.DOTALL)

@@ -35,6 +35,7 @@ _IDLE_SECONDS = 3.0  # in which a server ends that has only waited for an idle c
 _OFTEN, _OFTEN_ENOUGH = 500, 100  # requests: what is meant, and less than which says nothing
 _GROWTH_BYTES = 16 * 2**20
 _PROBE_BYTES, _BEARABLE_SECONDS = 16 << 10, 5.0  # what tells how long a large body may take
+_MADE_WRONG = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}  # not its size
 _STREAM = "/invocations-bidirectional-stream"
 _NONSENSE = b"\xff\xfe{] no model scores this\n"
 _SCORED = f"HTTP {HTTPStatus.OK.value}"
@@ -301,13 +302,16 @@ def large_bodies(run: Run) -> Finding:
     """A body of 6 MB is scored within 60 s, and one of 25 MB."""
     _ = run.scored
     slow = "Score many rows at a time."
+    bodies = ((_large(run, 6), 6, failed), (_large(run, 25), 25, warned))
     with run.serving() as server:  # one that a large body has done harm to is none for other rules
-        for megabytes, found in ((6, failed), (25, warned)):
+        for body, megabytes, found in bodies:
             try:
-                reply = server.invoke(_large(run, megabytes))
+                reply = server.invoke(body)
             except NO_REPLY as error:
                 cure = slow if isinstance(error, TimeoutError) else "Have room for such bodies."
                 return found(f"{megabytes} MB get no reply: {error!r}", cure)
+            if reply.status in _MADE_WRONG:
+                raise BlockedError(f"{megabytes} MB made of the given body are refused: {reply}")
             if reply.status != HTTPStatus.OK:
                 return found(
                     f"{megabytes} MB are answered with {reply}",

@@ -437,6 +437,19 @@ def test_a_model_that_takes_its_time_is_not_asked_too_much(
 
 
 @pytest.mark.docker
+def test_a_body_that_was_made_wrong_is_no_limit_of_its_size(
+    bad_image: Callable[[Bad], str], channel: Path
+) -> None:
+    """Such as a document that has one sample, and many of it when it is made larger."""
+    one = f"{BODY}        if body.count(b'\\n') > 2: return self.answer(400, b'one row')\n"
+    key = "serving.large_bodies"
+    found = find(bad_image(Bad("", "", serve=(BODY, one))), channel, [BY_KEY[key]])
+
+    assert Outcome.NOT_APPLICABLE is found[key].outcome, found
+    assert "6 MB made of the given body are refused: HTTP 400" in found[key].observed
+
+
+@pytest.mark.docker
 def test_a_server_that_lacks_a_model_is_not_tried(good_image: str) -> None:
     """Where none was given, and no job is run: the report says what to give."""
     given = Given(good_image, payload=Payload(b"1,2\n", "text/csv"), limits=PATIENT)
