@@ -258,7 +258,7 @@ def _speed(network: str, table: Path, root: Path, jobs: list[list[str]], batch_s
             paths = Paths(root / name)
             paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
             paths.channels.mkdir(exist_ok=True)
-            settings = {"epochs": "9", "batch_size": str(batch_size)}
+            settings = {"epochs": "15", "batch_size": str(batch_size)}
             paths.hyperparameters.write_text(json.dumps(settings))
             (names,) = (names for names in jobs if name in names)
             paths.resource_config.write_text(json.dumps({"current_host": name, "hosts": names}))

@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     Found = dict[str, float]
 
 
-# Of a larger batch so many hidden units are computed at a time: they fit the processor's cache, and
-# a batch of any size fits the memory.
-_UNITS_AT_A_TIME = 1 << 20
-
 # Standard deviations. Products of weights with larger numbers overflow float32, and infinities of
 # both signs add up to no number.
 _REACH = 1e30
@@ -193,8 +189,8 @@ def _advance(  # noqa: PLR0913, PLR0917  # one step, where a call costs as littl
     Returns whether it was taken: not if a host is to stop, which leaves all as it was before.
     """
     sums: list[torch.Tensor] = []
-    units = max(settings.hidden_dim, state.net.input_dim)
-    for part in torch.split(picked, max(1, _UNITS_AT_A_TIME // units)):
+    # In parts, which the processor's cache holds; and so a batch of any size fits the memory.
+    for part in torch.split(picked, state.net.rows_at_a_time):
         batch = rows.index_select(0, part)
         labels = batch[:, 0]
         logits = state.net.logits(state.net.standardise(batch[:, 1:]))

@@ -30,9 +30,9 @@ FORMAT = "simplenet v1"
 
 _SCALE_ROWS = 64 << 10
 
-# Scoring holds (rows, hidden_dim) floats at a time, and (rows, input_dim); this bounds either to
-# 2 MB, which stay in the processor's cache.
-_SCORE_FLOATS = 512 << 10
+# Scoring and training hold (rows, hidden_dim) floats at a time, and (rows, input_dim); this bounds
+# either to 2 MB, which stay in the processor's cache.
+_FLOATS_AT_A_TIME = 512 << 10
 
 
 class ModelError(ValueError):
@@ -123,8 +123,8 @@ class SimpleNet(nn.Module):
 
     @property
     def rows_at_a_time(self) -> int:
-        """How many rows are scored in one part, so that what is between stays small."""
-        return max(1, _SCORE_FLOATS // max(self.hidden_dim, self.input_dim))
+        """How many rows are computed in one part, so that what is between stays small."""
+        return max(1, _FLOATS_AT_A_TIME // max(self.hidden_dim, self.input_dim))
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the class scores, each from 0 to 1: float32 (rows, input_dim) -> (rows,)."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from simplenet import __version__, fitting, job, metrics
+from simplenet import __version__, fitting, job, metrics, model
 from simplenet.batches import Batches
 from simplenet.channel import Channel
 from simplenet.hyperparameters import Hyperparameters
@@ -79,7 +79,7 @@ def test_a_large_batch_is_taken_in_parts(
 ) -> None:
     """Which changes no more than the rounding of its sums."""
     whole = fitted(moon_rows, batch_size=100, epochs=5)
-    monkeypatch.setattr(fitting, "_UNITS_AT_A_TIME", 7 * whole.hidden_dim)
+    monkeypatch.setattr(model, "_FLOATS_AT_A_TIME", 7 * whole.hidden_dim)
     parts = fitted(moon_rows, batch_size=100, epochs=5)
 
     for name, weight in whole.state_dict().items():
