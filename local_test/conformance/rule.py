@@ -69,7 +69,7 @@ def rule(*numbers: str, observes: str = "", asked_for_by: str = "") -> Callable[
 
     def register(look: Look) -> Look:
         sentence = " ".join((look.__doc__ or "").split())
-        area = look.__module__.rpartition(".")[2]
+        area = look.__module__.split(".")[1]  # conformance.serving.requests: serving
         found = Rule(area, look.__name__, numbers, sentence, observes, asked_for_by, look)
         RULES.append(found)
         return look

@@ -1,4 +1,4 @@
-"""Rules for `docker run IMAGE serve`."""
+"""Rules for what requests get."""
 
 from __future__ import annotations
 
@@ -22,23 +22,18 @@ from conformance.finding import (
     warned,
 )
 from conformance.rule import rule
-from conformance.server import NO_REPLY, PING_SECONDS, enlarge, exchange, receive
+from conformance.server import NO_REPLY, PING_SECONDS, exchange, receive
+from conformance.serving.bodies import SCORED, large, outcome, sizeable
 
 if TYPE_CHECKING:
     from conformance.run import Run
-    from conformance.server import Payload, Reply, Server
+    from conformance.server import Reply
 
 _PINGS = 10
 _CONTINUE_SECONDS = 1.0  # that clients such as curl wait for 100
-_UNDER_WAY_SECONDS = 0.5  # that a request must take to be under way when SIGTERM comes
-_IDLE_SECONDS = 3.0  # in which a server ends that has only waited for an idle connection
-_OFTEN, _OFTEN_ENOUGH = 500, 100  # requests: what is meant, and less than which says nothing
-_GROWTH_BYTES = 16 * 2**20
-_PROBE_BYTES, _BEARABLE_SECONDS = 16 << 10, 5.0  # what tells how long a large body may take
 _MADE_WRONG = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}  # not its size
 _STREAM = "/invocations-bidirectional-stream"
 _NONSENSE = b"\xff\xfe{] no model scores this\n"
-_SCORED = f"HTTP {HTTPStatus.OK.value}"
 _TRACEBACK = b"Traceback (most recent call last)"
 
 
@@ -264,45 +259,12 @@ def connections(run: Run) -> Finding:
     return passed("three requests on one connection")
 
 
-def _sizeable(run: Run) -> Payload:
-    """Return a body of 2 MB, or the given one where such a body cannot be made, or is refused."""
-    payload = _bearable(run, 2 * 2**20)
-    taken = payload and run.server.invoke(payload).status == HTTPStatus.OK
-    return payload if payload and taken else run.payload
-
-
-def _bearable(run: Run, size: int) -> Payload | None:
-    """Return a body of so many bytes, or one that is scored within seconds; None if there is none.
-
-    Who is given too much goes on with it when the client has left, and is busy for later rules.
-    """
-    _ = run.scored
-    probe = enlarge(run.payload, _PROBE_BYTES)
-    if probe is None:
-        return None
-    try:
-        reply = run.server.invoke(probe)
-    except NO_REPLY:
-        return None
-    if reply.status != HTTPStatus.OK:
-        return None
-    most = int(len(probe.body) * _BEARABLE_SECONDS / max(reply.seconds, 1e-3))
-    return enlarge(run.payload, min(size, most))
-
-
-def _large(run: Run, megabytes: int) -> Payload:
-    payload = enlarge(run.payload, megabytes * 2**20)
-    if payload is None:
-        raise BlockedError(f"no large body can be made of one of {run.payload.content_type}")
-    return payload
-
-
 @rule("H18", "B8", "X9")  # not for each bad server: a large body takes its time
 def large_bodies(run: Run) -> Finding:
     """A body of 6 MB is scored within 60 s, and one of 25 MB."""
     _ = run.scored
     slow = "Score many rows at a time."
-    bodies = ((_large(run, 6), 6, failed), (_large(run, 25), 25, warned))
+    bodies = ((large(run, 6), 6, failed), (large(run, 25), 25, warned))
     with run.serving() as server:  # one that a large body has done harm to is none for other rules
         for body, megabytes, found in bodies:
             try:
@@ -322,24 +284,16 @@ def large_bodies(run: Run) -> Finding:
     return passed(f"25 MB after {reply.seconds:.1f} s")
 
 
-def _outcome(server: Server, payload: Payload) -> str:
-    """Return what a request gets: a status, or no reply."""
-    try:
-        return f"HTTP {server.invoke(payload).status}"
-    except NO_REPLY as error:
-        return repr(error)
-
-
 @rule("H13", "H17", observes="server")
 def pings_while_busy(run: Run) -> Finding:
     """/ping answers 200 within 2 s while four clients send one large request after the other."""
-    payload = _sizeable(run)
+    payload = sizeable(run)
     enough = threading.Event()
 
     def keep_busy() -> Counter[str]:
         replies: Counter[str] = Counter()
         while not enough.is_set():
-            replies[_outcome(run.server, payload)] += 1
+            replies[outcome(run.server, payload)] += 1
         return replies
 
     with ThreadPoolExecutor(4) as clients:
@@ -357,7 +311,7 @@ def pings_while_busy(run: Run) -> Finding:
         finally:
             enough.set()
     replies = sum((one.result() for one in busy), Counter[str]())
-    scored = replies.pop(_SCORED, 0)
+    scored = replies.pop(SCORED, 0)
     if replies:
         (other, times), *_ = replies.most_common()
         return failed(
@@ -449,178 +403,3 @@ def opens_a_stream(run: Run) -> Finding:
         f"asked to become a WebSocket, {_STREAM} answers {reply}",
         "Answer 101, and go on as RFC 6455 says, or remove the label.",
     )
-
-
-@rule("H2", "H3")
-def ends_on_sigterm(run: Run) -> Finding:
-    """A server ends by itself within 30 s of SIGTERM, though a client keeps its connection open."""
-    limit = run.given.limits.serve_stop
-    with run.serving() as server, server.connect() as idle:
-        exchange(idle, "GET", "/ping")
-        server.container.signal("TERM")
-        code = server.container.wait(limit)
-        if code is not None:
-            return passed(f"exit code {code}")
-        idle.close()
-        waited = server.container.wait(_IDLE_SECONDS) is not None
-    if waited:
-        return failed(
-            f"it waits for an idle connection to be closed, {limit:g} s and more after SIGTERM",
-            "Close connections on which no request is under way: clients keep theirs open.",
-        )
-    return failed(
-        f"it still runs {limit:g} s after SIGTERM",
-        "Handle SIGTERM: PID 1 ignores it otherwise. A shell script must exec the program.",
-    )
-
-
-@rule("H3")
-def answers_before_it_ends(run: Run) -> Finding:
-    """Requests that are being scored when SIGTERM comes are answered, and then the server ends."""
-    payload, sent = _slow(run)
-    with run.serving() as server, ThreadPoolExecutor(4) as clients, ExitStack() as opened:
-        headers = {"Content-Type": payload.content_type, "Connection": "close"}
-        connections = [opened.enter_context(server.connect()) for _ in range(4)]
-        asked = [
-            clients.submit(exchange, one, "POST", "/invocations", payload.body, headers)
-            for one in connections
-        ]
-        time.sleep(_UNDER_WAY_SECONDS / 2)  # they are on their way
-        under_way = [one for one in asked if not one.done()]
-        server.container.signal("TERM")
-        stopped = time.monotonic()
-        lost = [error for one in asked if (error := one.exception()) is not None]
-        wrong = [one.result() for one in asked if not lost and one.result().status != HTTPStatus.OK]
-        rest = run.given.limits.serve_stop - (time.monotonic() - stopped)
-        ended = lost or wrong or server.container.wait(max(0.0, rest)) is not None
-    if lost or wrong:
-        return failed(
-            f"{len(lost or wrong)} of 4 are not answered: {(lost or wrong)[0]}",
-            "Stop listening on SIGTERM, finish what has come, and end within 30 s.",
-        )
-    if not ended:
-        return failed(
-            f"all are answered, and it still runs {run.given.limits.serve_stop:g} s after SIGTERM",
-            "End when the last reply is sent: SIGKILL comes 30 s after SIGTERM.",
-        )
-    if not under_way:
-        raise BlockedError(f"{sent} are scored too fast for SIGTERM to come meanwhile")
-    return passed(f"{len(under_way)} of 4 were under way, and all are answered: {sent}")
-
-
-def _slow(run: Run) -> tuple[Payload, str]:
-    """Return a body that is scored, not too fast if the server takes a large one; and its size."""
-    payload = _bearable(run, 2 * 2**20)
-    given = f"{len(run.payload.body):,} bytes as given"
-    if payload is None:
-        return run.payload, given
-    reply = run.server.invoke(payload)
-    if reply.status != HTTPStatus.OK:
-        return run.payload, f"{given} ({_size(payload)} get HTTP {reply.status})"
-    if reply.seconds < _UNDER_WAY_SECONDS:
-        seconds = max(reply.seconds, 0.01)
-        larger = _large(run, min(20, int(2 * _UNDER_WAY_SECONDS / seconds) + 1))
-        if run.server.invoke(larger).status == HTTPStatus.OK:
-            payload = larger
-    return payload, _size(payload)
-
-
-def _size(payload: Payload) -> str:
-    megabytes = len(payload.body) / 1e6
-    return f"{megabytes:.0f} MB" if megabytes >= 1 else f"{len(payload.body):,} bytes"
-
-
-@rule("H6", "T41", observes="server")
-def writes_only_to_tmp(run: Run) -> Finding:
-    """A server writes to /tmp alone: elsewhere the disk is small, or cannot be written to."""
-    server = run.server
-    server.ask("GET", "/ping")
-    written = server.container.written()
-    above = {parent for path in (*written, "/opt/ml/model") for parent in _above(path)}
-    found = [
-        path
-        for path in written
-        if path not in above and not f"{path}/".startswith(("/tmp/", "/opt/ml/"))  # noqa: S108
-    ]
-    if found:
-        return warned(
-            f"{len(found)} files, such as {', '.join(found[:3])}",
-            "Write to /tmp, or nothing: PYTHONDONTWRITEBYTECODE=1 for bytecode, logs to stdout.",
-        )
-    return passed("nothing is written elsewhere")
-
-
-def _above(path: str) -> list[str]:
-    """Return the directories that a path is in."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-@rule("H17", "X13", observes="server")
-def memory_stays_flat(run: Run) -> Finding:
-    """Five hundred requests leave the server with the memory that it had before them."""
-    _ = run.scored
-    _invoke_often(run, _OFTEN_ENOUGH)
-    before = run.server.container.memory()
-    count = _invoke_often(run, _OFTEN)
-    after = run.server.container.memory()
-    if not after:
-        raise BlockedError("the engine does not say how much memory a container has")
-    if count < _OFTEN_ENOUGH:
-        raise BlockedError(
-            f"{count} requests, which take {run.given.limits.often:g} s, are too few to tell"
-        )
-    found = f"{before / 2**20:.0f} MiB, and {after / 2**20:.0f} MiB {count} requests later"
-    if after - before > _GROWTH_BYTES:
-        return warned(
-            found, "Look for what each request leaves behind: lists, caches without bound, files."
-        )
-    return passed(found)
-
-
-def _invoke_often(run: Run, times: int) -> int:
-    """Send the payload so many times, or for a quarter of a minute; return how often."""
-    give_up = time.monotonic() + run.given.limits.often
-    count = 0
-    while count < times and time.monotonic() < give_up:
-        run.server.invoke(run.payload)
-        count += 1
-    return count
-
-
-def _without(run: Run, what: str, cure: str) -> Finding:
-    server = run.server_without(what)
-    if not server.healthy:
-        return warned(server.end, cure)
-    if run.given.payload is None:
-        return passed("/ping answers 200")
-    _ = run.scored
-    found = _outcome(server, run.payload)
-    if found == _SCORED:
-        return passed(found)
-    last = (server.log.strip().splitlines() or ["nothing"])[-1]
-    return warned(f"the payload gets {found}; the end of the server's log: {last}", cure)
-
-
-@rule("H50", observes="confined")
-def needs_no_root(run: Run) -> Finding:
-    """A server scores as any user: serverless endpoints have one of their own."""
-    return _without(run, "user", "chmod -R a+rX the program, and write to /tmp alone.")
-
-
-@rule("H50", observes="confined")
-def needs_no_writable_root(run: Run) -> Finding:
-    """A server scores where only /tmp can be written to, as on serverless endpoints."""
-    return _without(run, "writable_root", "Write to /tmp, or nothing.")
-
-
-@rule("H47", observes="confined")
-def needs_no_network(run: Run) -> Finding:
-    """A server scores that reaches nothing, as with EnableNetworkIsolation."""
-    return _without(run, "network", "Install and download when the image is built.")
-
-
-@rule("H50", observes="confined")
-def needs_no_capabilities(run: Run) -> Finding:
-    """A server scores without any of root's capabilities."""
-    return _without(run, "capabilities", "Give the program files that it may read as their owner.")
