@@ -302,6 +302,15 @@ def test_a_bucket_that_jobs_cannot_use_is_told_before_they_are_asked_for(aws: Aw
     )
 
 
+def test_a_region_that_is_misspelt_is_told(aws: Aws) -> None:
+    """As a warning: a newer one may be unknown to this version of boto3 alone."""
+    _, found = examine({**aws.environment, "AWS_DEFAULT_REGION": "eu-wset-1"})
+
+    assert "warning" == found["region"]["status"]
+    assert "eu-wset-1" in found["region"]["found"]
+    assert "check its spelling" in found["region"]["cure"]
+
+
 def test_a_full_disk_is_told_before_a_build(aws: Aws, tmp_path: Path) -> None:
     """That which Docker keeps its images on: here one on which nothing is free."""
     full = (*LINUX[:3], "/proc")

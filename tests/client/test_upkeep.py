@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from tests.client.aws import ACCOUNT, NOTHING, REGION
 from tests.client.test_interruption import BUSY, MODEL, ROLE, RUNNING
+from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
     from tests.client.aws import Aws
@@ -84,6 +88,59 @@ def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     streams = logs.describe_log_streams(logGroupName=groups[1])["logStreams"]
     assert ["of-another-job/algo-1"] == [stream["logStreamName"] for stream in streams]
     assert [] == stored.client("ecr").describe_repositories()["repositories"]
+
+
+def test_an_account_with_nothing_of_the_project_has_nothing_to_delete(aws: Aws) -> None:
+    """Not even a bucket; that is no error."""
+    aws.client("ecr").delete_repository(repositoryName="simplenet-sagemaker", force=True)
+
+    done = aws.run("delete", "--all", "--yes")
+
+    assert 0 == done.returncode, done.stderr
+    assert "Nothing: there is nothing of the project.\n" == done.stdout
+
+
+def test_what_cannot_be_had_again_stays_if_the_question_is_answered_with_no(stored: Aws) -> None:
+    """At a terminal it asks, and names what would go; with --yes, or after yes, it goes."""
+    for answer, code in (("n", 1), ("y", 0)):
+        terminal, program = os.openpty()
+        os.write(terminal, f"{answer}\n".encode())
+        done = subprocess.run(
+            [sys.executable, "-m", "client", "delete", "--data"],
+            cwd=PROJECT,
+            env={**stored.environment, "PYTHONPATH": str(PROJECT)},
+            stdin=program,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        os.close(program)
+        os.close(terminal)
+
+        listed = stored.client("s3").list_objects_v2(Bucket=BUCKET)
+        assert code == done.returncode, done.stderr
+        assert f"below s3://{BUCKET}/simplenet" in done.stderr
+        assert "This cannot be undone. Delete all of it?" in done.stderr
+        assert ("nothing is deleted." in done.stderr) is (answer == "n")
+        assert bool(listed["KeyCount"]) is (answer == "n")
+
+
+def test_a_job_that_is_stopping_is_waited_for(stored: Aws) -> None:
+    """It is not stopped once more; past the limit it is left, and that is said."""
+    stored.settle("CreateTrainingJob", **RUNNING["CreateTrainingJob"])
+    assert 0 == stored.run("train", *ROLE, "--no-wait").returncode
+    (job,) = stored.asked("CreateTrainingJob")
+    stored.settle("DescribeTrainingJob", training_job_status="Stopping")
+
+    given_up = stored.run("delete", "--jobs", "--logs", "--yes", "--max-minutes", "0.01")
+    stored.settle("DescribeTrainingJob", training_job_status="Stopped")
+    done = stored.run("delete", "--jobs", "--logs", "--yes")
+
+    assert 1 == given_up.returncode
+    left = given_up.stderr.split("what is still there:")[1]
+    assert f"wait for training job {job['TrainingJobName']} to end: it is still Stopping" in left
+    assert [] == stored.asked("StopTrainingJob")
+    assert (0, "Nothing: there is nothing of the project.\n") == (done.returncode, done.stdout)
 
 
 def test_an_endpoint_that_is_being_created_is_deleted_when_it_is_there(aws: Aws) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -188,6 +188,14 @@ def test_replies_are_json_that_any_parser_reads(client: FlaskClient) -> None:
         assert round(row["score"]) == row["predicted_label"]
 
 
+def test_the_reply_to_head_has_the_length_of_a_body_and_none(client: FlaskClient) -> None:
+    """As HTTP has it (RFC 9110, 9.3.2); a body would be taken for the next reply's head."""
+    whole, head = (client.open("/execution-parameters", method=name) for name in ("GET", "HEAD"))
+
+    assert whole.headers["Content-Length"] == head.headers["Content-Length"]
+    assert (b"", str(len(whole.data))) == (head.data, head.headers["Content-Length"])
+
+
 def test_ping_takes_every_method_that_aws_names(client: FlaskClient) -> None:
     """AWS writes of GET, and elsewhere of POST; HEAD is GET's twin (H15)."""
     assert [200] * 3 == [ask("/ping").status_code for ask in (client.get, client.head, client.post)]
@@ -312,13 +320,38 @@ def test_one_bad_line_among_many_is_marked_where_it_is(trained: Paths, bad: int)
     scores = client.post("/invocations", data="\n".join(good)).text.splitlines()
     body = "\n".join([*good[:bad], "1,oops", *good[bad + 1 :]])
     marked = client.post("/invocations", data=body).text.splitlines()
+    told = client.post("/invocations", data=body, headers={"Accept": "application/jsonlines"})
 
     assert "ERROR" == marked[bad]
+    assert f"line {bad + 1}, column 2 is 'oops'" in json.loads(told.text.splitlines()[bad])["error"]
     np.testing.assert_allclose(
         [float(score) for n, score in enumerate(scores) if n != bad],
         [float(score) for n, score in enumerate(marked) if n != bad],
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize(
+    ("media_type", "accept"), [("application/json", "text/csv"), ("text/csv", "application/json")]
+)
+def test_where_a_format_has_no_lines_none_is_marked(
+    trained: Paths, media_type: str, accept: str
+) -> None:
+    """A document is good or bad as a whole, one in many lines too."""
+    rows: list[list[Any]] = [[n / 100, n / 200] for n in range(100)]
+    client = create_app(trained, Settings(bad_records="mark")).test_client()
+    replies = []
+    for more in ([], [["x", 1]]):
+        table = rows + more
+        lines = "\n".join(",".join(map(str, row)) for row in table)
+        body = lines if media_type == "text/csv" else json.dumps(table, indent=1)
+        headers = {"Content-Type": media_type, "Accept": accept}
+        replies.append(client.post("/invocations", data=body, headers=headers))
+    good, bad = replies
+    scores = good.text.split() if accept == "text/csv" else good.get_json()["predictions"]
+
+    assert (200, 100) == (good.status_code, len(scores))
+    assert (400, ["error"]) == (bad.status_code, [*bad.get_json()])
 
 
 @pytest.mark.parametrize("media_type", ["text/csv", "application/jsonlines"])

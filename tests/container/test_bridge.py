@@ -190,12 +190,13 @@ def test_a_body_too_large_is_413_however_it_is_announced(
 
 @pytest.mark.parametrize("announced", [[], [(b"content-length", b"400000")]])
 def test_bodies_that_are_too_many_together_are_503(
-    app: Application, announced: list[tuple[bytes, bytes]]
+    app: Application, announced: list[tuple[bytes, bytes]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each alone is small enough; the next is told to come again, whether it says its length or
     not, and those that were there first are answered. Nothing is held in the end (B8, H17).
     """
-    bridge = Bridge(app.wsgi_app, Settings(max_payload_mb=1, bodies_mb=1), app.takes_long)
+    few = Settings(max_payload_mb=1, bodies_mb=1)
+    bridge = Bridge(app.wsgi_app, few, app.takes_long, app.observers)
     body = b"1,2\n" * 100_000
     statuses: list[int] = []
     fields: list[tuple[bytes, bytes]] = []
@@ -228,6 +229,12 @@ def test_bodies_that_are_too_many_together_are_503(
 
     assert [503, 200, 200] == statuses
     assert (b"retry-after", b"1") in fields
+    refused, *answered = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (
+        "The server holds 1 MB of bodies, as much as it may; "
+        "try again in a second, or raise SIMPLENET_BODIES_MB."
+    ) == refused["error"]
+    assert [503, 200, 200] == [line["status"] for line in (refused, *answered)]
     assert 0 == bridge.held
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from simplenet import fitting, job
+from safetensors.torch import save_file
+from simplenet import checkpoint, fitting, job
 from simplenet.channel import Channel
 from simplenet.checkpoint import Checkpoints
 from simplenet.hyperparameters import Hyperparameters
@@ -80,8 +81,9 @@ def test_every_metric_is_logged_and_left_in_the_output(
     net = SimpleNet.load(split.model_file)
     area = roc_auc_score(moons.test_labels[75:], net.score(moons.test_features[75:].astype("f4")))
     assert area == pytest.approx(final["test_roc_auc"])
-    with (split.output_data / "history.csv").open(newline="") as file:
-        history = list(csv.DictReader(file))
+    text = (split.output_data / "history.csv").read_bytes().decode("utf-8")
+    assert "\r" not in text
+    history = list(csv.DictReader(io.StringIO(text)))
     assert ["1", "2", "3", "4", "5"] == [row["epoch"] for row in history]
     assert min(float(row["validation_loss"]) for row in history) == final["validation_loss"]
 
@@ -113,6 +115,7 @@ def test_a_validation_channel_of_one_class_has_no_roc_auc(
 
     assert 0 == train(epochs=2)
     assert "validation_roc_auc=" not in caplog.text
+    assert 2 == caplog.messages.count("validation_roc_auc needs both classes; the channel has one")
     assert "nan" not in caplog.text.lower()
 
 
@@ -416,23 +419,42 @@ def test_checkpoints_are_written_when_their_seconds_are_over(split: Paths) -> No
     ] == [path.name for path in checkpoints]
 
 
-@pytest.mark.parametrize(
-    "change", ["seed", "data", "validation"], ids=["seed", "data", "validation"]
-)
+@pytest.mark.parametrize("change", ["seed", "train", "validation", "model"])
 def test_the_checkpoint_of_another_job_is_passed_over(
-    split: Paths, change: str, moon_rows: np.ndarray, caplog: pytest.LogCaptureFixture
+    split: Paths,
+    trained: Paths,
+    change: str,
+    moon_rows: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Other data or settings would not go on as it began; it stays where it is."""
+    """Other data, settings or first weights would not go on as it began; it stays where it is."""
     caplog.set_level("INFO")
     before = checkpointed(split, epochs="9")
-    if change != "seed":
-        put(split, "train" if change == "data" else "validation", moon_rows[:200])
+    if change == "model":
+        shutil.copytree(trained.model, split.channels / "model")
+    elif change != "seed":
+        put(split, change, moon_rows[:200])
     after = checkpointed(split, epochs="9" if change != "seed" else "4", seed="0")
 
     assert "is of a job with other data, hyperparameters or hosts and is passed over" in caplog.text
     assert "none to go on from" in caplog.text
     if change == "seed":
         assert set(before) < set(after)
+
+
+def test_a_checkpoint_of_another_format_is_passed_over(
+    split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A later version's, or what somebody else left under such a name; it says what it is."""
+    foreign = split.checkpoints / "checkpoint-0000009-0000000000.safetensors"
+    save_file({"weight": torch.zeros(1)}, foreign, {"format": "simplenet checkpoint v0"})
+    checkpointed(split)
+
+    assert (
+        f"{foreign} is of format 'simplenet checkpoint v0' and is passed over; "
+        f"expected {checkpoint.FORMAT!r}."
+    ) in caplog.messages
+    assert foreign.exists()
 
 
 def test_knobs_that_change_no_number_change_no_checkpoint(

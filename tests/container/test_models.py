@@ -21,6 +21,7 @@ from simplenet.settings import Settings
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
 
 
 @pytest.fixture
@@ -38,9 +39,14 @@ def _entries(directory: Path) -> Path:
     return entries
 
 
-def load(client: FlaskClient, name: Any, url: Any) -> int:
+def loading(client: FlaskClient, name: Any, url: Any) -> TestResponse:
     """Load a model, as SageMaker asks."""
-    return client.post("/models", json={"model_name": name, "url": url}).status_code
+    return client.post("/models", json={"model_name": name, "url": url})
+
+
+def load(client: FlaskClient, name: Any, url: Any) -> int:
+    """Load a model; return the status."""
+    return loading(client, name, url).status_code
 
 
 def test_a_model_is_loaded_listed_invoked_and_unloaded(many: FlaskClient, paths: Paths) -> None:
@@ -48,20 +54,21 @@ def test_a_model_is_loaded_listed_invoked_and_unloaded(many: FlaskClient, paths:
     url = str(paths.models / "small" / "model")
 
     assert 404 == many.post("/models/a/invoke", data="1,2").status_code
-    assert 200 == load(many, "a", url)
-    assert 409 == load(many, "a", url)
+    assert {"modelName": "a", "modelUrl": url} == loading(many, "a", url).get_json()
+    taken = loading(many, "a", url)
+    assert 409 == taken.status_code
+    assert "Model 'a' is loaded already; unload it first." == taken.get_json()["error"]
     assert {"models": [{"modelName": "a", "modelUrl": url}]} == many.get("/models").get_json()
     assert {"modelName": "a", "modelUrl": url} == many.get("/models/a").get_json()
     assert 200 == many.post("/models/a/invoke", data="1,2").status_code
     assert 200 == many.delete("/models/a").status_code
-    assert [404] * 3 == [
-        reply.status_code
-        for reply in (
-            many.delete("/models/a"),
-            many.get("/models/a"),
-            many.post("/models/a/invoke", data="1,2"),
-        )
-    ]
+    for reply in (
+        many.delete("/models/a"),
+        many.get("/models/a"),
+        many.post("/models/a/invoke", data="1,2"),
+    ):
+        assert 404 == reply.status_code
+        assert "Model 'a' is not loaded; POST /models loads one." == reply.get_json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +141,14 @@ def test_a_model_that_never_fits_is_507(many: FlaskClient, paths: Paths) -> None
     with (huge / "model.safetensors").open("wb") as file:
         file.truncate(1 << 40)
 
-    assert [507, 507] == [load(many, "a", str(paths.models / name)) for name in ("large", "huge")]
+    for name in ("large", "huge"):
+        size = (paths.models / name / "model.safetensors").stat().st_size + (64 << 10)
+        reply = loading(many, "a", str(paths.models / name))
+        assert 507 == reply.status_code
+        assert (
+            f"The model takes {size:,} bytes; expected at most 1,048,576, "
+            "what SIMPLENET_MODELS_MB allows for all."
+        ) == reply.get_json()["error"]
     assert {"models": []} == many.get("/models").get_json()
 
 

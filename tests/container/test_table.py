@@ -131,6 +131,19 @@ def test_the_number_of_columns_may_be_known_before() -> None:
         read(b"1," * 1_000_000 + b"1", columns=2)
 
 
+def test_a_body_of_several_blocks_is_one_table() -> None:
+    """Of the width that the model has; its lines count on from those before it."""
+    lines = table.BLOCK_BYTES // 4 + 9
+    rows = table.read_bytes(b"1,2\n" * lines, "The body", 2, first_line=5)
+
+    assert (lines, 2) == rows.shape
+    assert np.dtype(np.float32) == rows.dtype
+    with pytest.raises(TableError, match=f"The body, line {lines + 5} has 3 columns; expected 2"):
+        table.read_bytes(b"1,2\n" * lines + b"1,2,3\n", "The body", 2, first_line=5)
+    with pytest.raises(TableError, match="The body, line 5 has 2 columns; expected 3"):
+        table.read_bytes(b"1,2\n" * lines, "The body", 3, first_line=5)
+
+
 @pytest.mark.parametrize(
     "last",
     [
