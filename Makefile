@@ -95,8 +95,9 @@ lock: .venv/dev ## pin the newest versions of all dependencies, with their hashe
 client/hyperparameters.json: container/simplenet/hyperparameters.py
 	PYTHONPATH=container $(PYTHON) -c 'from simplenet.hyperparameters import json_table; print(json_table(), end="")' > $@
 
-clean: ## remove what the other commands made here
-	rm -rf .venv .venv-peers demo_output notebook_output run_output sagemaker_local transform_output data sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .mutants_cache .import_linter_cache
+# Neither data/, which may be yours, nor sagemaker_local/, the models that local mode trained.
+clean: ## remove what these commands made here: environments, caches, outputs
+	rm -rf .venv .venv-peers demo_output notebook_output run_output transform_output sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .mutants_cache .import_linter_cache
 	rm -rf local_test/opt_ml/model local_test/opt_ml/output local_test/opt_ml/checkpoints
 
 .venv:

@@ -94,7 +94,7 @@ def _registry(account: Account, image: str) -> Check:
     if registry not in {"", account.registry}:
         return Check.ok("registry", f"{image} is not in this account's {account.registry}")
     key = "imageDigest" if version.startswith("sha256:") else "imageTag"
-    push = f"./build_and_push.sh {name} --region {account.region}"
+    push = names.push_command(name, version, account.region)
     try:
         ecr.describe_repositories(repositoryNames=[name])
         found = ecr.describe_images(repositoryName=name, imageIds=[{key: version}])

@@ -57,7 +57,7 @@ _CODES = {
     "InvalidAccessKeyId": "the credentials are of no account: aws configure",
     "SignatureDoesNotMatch": "the secret key is wrong, or this machine's clock",
     "ResourceLimitExceeded": "ask for more at Service Quotas in the AWS console, choose another "
-    "--instance-type, or delete what runs (python -m client status)",
+    "instance type, or delete what runs (python -m client status)",
     "ThrottlingException": "AWS is busy with this account; try again in a minute",
     "TooManyRequestsException": "AWS is busy with this account; try again in a minute",
     "RequestLimitExceeded": "AWS is busy with this account; try again in a minute",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +17,12 @@ from sklearn.model_selection import train_test_split
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+
+# What `write` has written, by channel: the hash of each file, by which it knows its own again.
+_WRITTEN = ".written.json"
 
 
 class DataError(Refusal):
@@ -67,11 +75,60 @@ def make_csv(
     """
     path = Path(data_dir) / filename
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    frame = pd.concat([pd.DataFrame(y), pd.DataFrame(x)], axis=1)
-    frame.to_csv(temporary, header=False, index=False, lineterminator="\n")
-    temporary.replace(path)
+    _replace(path, _csv(x, y))
     return path
+
+
+def write(channels: Mapping[str, Rows], directory: Path) -> dict[str, Path]:
+    """Write the rows of each channel to `directory/CHANNEL/CHANNEL.csv`; return the paths.
+
+    A channel that was written before, and is none of these, goes: a job would read it too.
+
+    Raises:
+        DataError: if a file that was not written here would be replaced.
+    """
+    record = directory / _WRITTEN
+    try:
+        before: dict[str, str] = dict(json.loads(record.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        before = {}
+    texts = {channel: _csv(rows.features, rows.labels) for channel, rows in channels.items()}
+    after = {channel: _hash(text) for channel, text in texts.items()}
+    paths = {channel: directory / channel / f"{channel}.csv" for channel in {**before, **after}}
+    found = {channel: _hash(path.read_bytes()) for channel, path in paths.items() if path.exists()}
+    for channel in texts:
+        if found.get(channel) not in {None, before.get(channel), after[channel]}:
+            raise DataError(
+                f"{paths[channel]} was not written by this command, which would replace it; "
+                "move it, or name another directory with --output."
+            )
+    for channel in before.keys() - after.keys():
+        if found.get(channel) == before[channel]:
+            paths[channel].unlink()
+            with suppress(OSError):  # there is more in it
+                paths[channel].parent.rmdir()
+    for channel, text in texts.items():
+        paths[channel].parent.mkdir(parents=True, exist_ok=True)
+        _replace(paths[channel], text)
+    _replace(record, json.dumps(after).encode())
+    return {channel: paths[channel] for channel in channels}
+
+
+def _csv(x: NDArray[np.float64], y: NDArray[np.int64]) -> bytes:
+    frame = pd.concat([pd.DataFrame(y), pd.DataFrame(x)], axis=1)
+    text: str = frame.to_csv(header=False, index=False, lineterminator="\n")
+    return text.encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_csv(path: Path) -> Rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,7 @@ def parse(given: Iterable[str]) -> dict[str, str]:
         name, value = _split(word, "NAME=VALUE")
         if name in parsed:
             raise HyperparameterError(f"Hyperparameter {name} is given twice; leave one out.")
-        _expect(name, value)
-        parsed[name] = value.strip()
+        parsed[name] = str(_number(name, value))  # as JSON has it, which the container reads
     return parsed
 
 
@@ -83,14 +83,13 @@ def ranges(given: Iterable[str], fixed: Collection[str] = ()) -> dict[str, Range
         if name in found or name in fixed:
             raise HyperparameterError(f"Hyperparameter {name} is given twice; leave one out.")
         low, _, high = value.partition(":")
-        _expect(name, low)
-        _expect(name, high)
-        if not float(low) < float(high):
+        least, most = _number(name, low), _number(name, high)
+        if not least < most:
             raise HyperparameterError(
                 f"{word!r} is no range; expected NAME=LOW:HIGH, such as lr=0.05:0.5."
             )
-        scale = "Logarithmic" if float(low) > 0 else "Linear"
-        found[name] = Range(name, float(low), float(high), scale)
+        scale = "Logarithmic" if least > 0 else "Linear"
+        found[name] = Range(name, float(least), float(most), scale)
     found = found or {name: range_ for name, range_ in SEARCH.items() if name not in fixed}
     if not found:
         raise HyperparameterError(
@@ -113,16 +112,16 @@ def _split(word: str, expected: str) -> tuple[str, str]:
     return name, value
 
 
-def _expect(name: str, value: str) -> None:
+def _number(name: str, value: str) -> float:
     knob = TABLE[name]
     kind = int if knob["type"] == "int" else float
-    try:
-        known = knob["low"] <= kind(value) <= knob["high"]
-    except ValueError:
-        known = False
-    if not known:
+    number: float | None = None
+    with suppress(ValueError):
+        number = kind(value)
+    if number is None or not knob["low"] <= number <= knob["high"]:
         article = "a whole number" if kind is int else "a number"
         raise HyperparameterError(
             f"Hyperparameter {name} is {value!r}; expected {article} from {knob['low']:,} to "
             f"{knob['high']:,} ({knob['help']})."
         )
+    return number

@@ -95,6 +95,7 @@ KINDS = {
 }
 
 # An endpoint costs from the start, and also while it is updated; a job until it has ended.
+_SERVERLESS = "serverless"
 _FREE = {"Completed", "Failed", "Stopped", "Deleting", ""}
 
 
@@ -110,8 +111,8 @@ class Thing:
 
     @property
     def runs(self) -> bool:
-        """Tell whether it runs, and so costs."""
-        return self.status not in _FREE
+        """Tell whether it runs, and so costs; what is serverless costs while it scores alone."""
+        return self.status not in _FREE and self.instances != _SERVERLESS
 
     @property
     def age(self) -> str:
@@ -203,7 +204,7 @@ def _instances(sagemaker: Any, found: dict[str, Any]) -> str:
         return _instances(sagemaker, configuration)
     if variants := found.get("ProductionVariants"):
         return ", ".join(
-            "serverless"
+            _SERVERLESS
             if "ServerlessConfig" in variant
             else f"{variant['InitialInstanceCount']} x {variant['InstanceType']}"
             for variant in variants

@@ -38,3 +38,9 @@ def parts(image: str) -> tuple[str, str, str]:
     rest, _, digest = rest.partition("@")
     repository, _, tag = rest.partition(":")
     return registry, repository, digest or tag or "latest"
+
+
+def push_command(name: str, version: str, region: str) -> str:
+    """Return what brings an image of this version into ECR; which digest it has shows then."""
+    tag = "" if version == "latest" or version.startswith("sha256:") else f" --tag {version}"
+    return f"./build_and_push.sh {name} --region {region}{tag}"

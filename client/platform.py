@@ -246,7 +246,7 @@ def pushed(account: Account, image: str) -> str:
         }:
             raise PlatformError(
                 f"There is no image {name}:{version} in {account.registry}; push it first: "
-                f"./build_and_push.sh {name} --region {account.region}"
+                f"{names.push_command(name, version, account.region)}"
             ) from None
         raise
     return f"{account.registry}/{name}@{found['imageDetails'][0]['imageDigest']}"

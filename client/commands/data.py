@@ -43,6 +43,8 @@ def command(
 ) -> None:
     r"""Write a data set: train/train.csv, test/test.csv, perhaps validation, and a scatter plot.
 
+    It replaces what it wrote before, and no file of yours.
+
     \b
     Examples:
       python -m client data
@@ -57,10 +59,7 @@ def command(
     channels = {"train": train, "test": test}
     if validation:
         channels["train"], channels["validation"] = train.split(validation)
-    made = {
-        channel: data.make_csv(rows.features, rows.labels, f"{channel}.csv", output / channel)
-        for channel, rows in channels.items()
-    }
+    made = data.write(channels, output)
     if name == "moons":
         made["picture"] = output / "data.png"
         pictures.draw_data(train, made["picture"])

@@ -85,6 +85,11 @@ def command(
         done, left = cleanup.run(steps, say)
     if as_json:
         options.result({"done": done, "left": left}, as_json=True)
+    elif not steps and endpoint:
+        click.echo(
+            f"There is no endpoint {endpoint} in {account.region}; "
+            "python -m client status lists what there is."
+        )
     elif not steps:
         click.echo("Nothing: there is nothing of the project.")
     if left:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.as_json
 @click.option("--endpoint", help="Its name.  [default: the project's]")
 @click.option("--model-data", help="A model.tar.gz in S3.  [default: the newest of the project]")
-@click.option("--instance-type", default="ml.t2.medium", help="What it runs on.")
+@options.instance_type("--instance-type", "ml.t2.medium", "What it runs on.")
 @click.option("--instance-count", default=1, type=click.IntRange(1), help="How many of these.")
 @click.option("--serverless", is_flag=True, help="No instances: costs only while it scores.")
 @click.option(

@@ -98,7 +98,12 @@ _PLACE = [
 ]
 _LOCAL = [
     click.option("--local", is_flag=True, help="In the SDK's local mode, without AWS."),
-    click.option("--port", default=8080, help="Where a local container serves."),
+    click.option(
+        "--port",
+        default=8080,
+        type=click.IntRange(1, 65535),
+        help="Where a local container serves.",
+    ),
 ]
 
 
@@ -147,6 +152,25 @@ def on_platform(function: Callable[..., Any]) -> Callable[..., Any]:
 def in_account_or_local(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command ask what serves already, in the account or on this machine."""
     return _with([*_ACCOUNT, *_LOCAL], function)
+
+
+def instance_type(
+    words: str, default: str, meaning: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a command have the option that names a type of SageMaker's machines."""
+    return click.option(
+        words,
+        default=default,
+        help=meaning,
+        callback=lambda _, __, value: _of_sagemaker(value),
+    )
+
+
+def _of_sagemaker(value: str) -> str:
+    if not value.startswith("ml."):
+        here = " For this machine leave it out, and give --local." * value.startswith("local")
+        raise click.BadParameter(f"{value!r} is none; expected such as ml.m5.xlarge.{here}")
+    return value
 
 
 hyperparameters = click.option(

@@ -32,11 +32,11 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Where the data, the pictures and the model card go.",
 )
 @options.hyperparameters
-@click.option("--training-instance", default="ml.c4.xlarge", help="What the job runs on.")
+@options.instance_type("--training-instance", "ml.c4.xlarge", "What the job runs on.")
 @click.option(
     "--instance-count", default=1, type=click.IntRange(1), help="How many hosts the job runs on."
 )
-@click.option("--serving-instance", default="ml.t2.medium", help="What the endpoint runs on.")
+@options.instance_type("--serving-instance", "ml.t2.medium", "What the endpoint runs on.")
 @options.spot
 @click.option("--keep", is_flag=True, help="Leave the endpoint, which costs until it is deleted.")
 def command(

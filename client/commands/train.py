@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.as_json
 @click.option("--data", help="The directory of channels.  [default: where upload copies to]")
 @options.hyperparameters
-@click.option("--instance-type", default="ml.c4.xlarge", help="What each host is.")
+@options.instance_type("--instance-type", "ml.c4.xlarge", "What each host is.")
 @click.option("--instance-count", default=1, type=click.IntRange(1), help="How many hosts.")
 @click.option("--sharded", is_flag=True, help="Give each host some of the files, not all.")
 @options.spot

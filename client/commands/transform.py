@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--accept", help="What the scores shall be.  [default: as the rows]")
 @click.option("--join", is_flag=True, help="Write each row before its scores.")
 @click.option("--input-filter", help="What the model sees of each row, such as $[1:].")
-@click.option("--instance-type", default="ml.c4.xlarge", help="What each host is.")
+@options.instance_type("--instance-type", "ml.c4.xlarge", "What each host is.")
 @click.option("--instance-count", default=1, type=click.IntRange(1), help="How many hosts.")
 @click.option("--keep-model", is_flag=True, help="Leave the model of the job in SageMaker.")
 @options.environment

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @options.hyperparameters
 @click.option("--max-jobs", default=20, type=click.IntRange(1, 750), help="How many jobs.")
 @click.option("--parallel", default=2, type=click.IntRange(1, 100), help="How many at a time.")
-@click.option("--instance-type", default="ml.c4.xlarge", help="What each job runs on.")
+@options.instance_type("--instance-type", "ml.c4.xlarge", "What each job runs on.")
 @options.spot
 @click.option("--max-minutes", default=60, type=click.IntRange(1), help="Stop each job after.")
 def command(

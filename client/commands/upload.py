@@ -40,7 +40,14 @@ def command(place: Place, directory: Path, *, dry_run: bool, as_json: bool) -> N
     platform.make_bucket()
     s3 = platform.account.client("s3")
     sizes = {}
-    for address, size in storage.Prefix.of(platform.data).upload(s3, directory):
+    prefix = storage.Prefix.of(platform.data)
+    for address, size in prefix.upload(s3, directory):
         options.say(f"{size:>12,} bytes  {address}")
         sizes[address] = size
+    there = (f"s3://{prefix.bucket}/{found['Key']}" for found in prefix.objects(s3))
+    if older := [address for address in there if address not in sizes]:
+        options.say(
+            f"{len(older)} more from before, such as {older[0]}: jobs read them too. "
+            f"To begin anew: aws s3 rm --recursive {prefix}"
+        )
     options.result({"data": platform.data, "files": len(sizes)}, as_json=as_json)

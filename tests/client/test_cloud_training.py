@@ -35,6 +35,31 @@ def test_upload_copies_each_channel_and_lists_it(uploaded: Aws) -> None:
     assert {"simplenet/data/train/train.csv", "simplenet/data/test/test.csv"} <= keys
 
 
+def test_upload_names_what_was_there_before(uploaded: Aws, tmp_path: Path) -> None:
+    """A channel of an earlier time is a channel of the next job, too."""
+    put = uploaded.client("s3").put_object
+    for key in ("simplenet/data/model/model.tar.gz", "simplenet/jobs/a/model.tar.gz"):
+        put(Bucket=BUCKET, Key=key, Body=b"x")
+
+    done = uploaded.run("upload", tmp_path / "data")
+
+    assert 0 == done.returncode, done.stderr
+    address = f"s3://{BUCKET}/simplenet/data"
+    assert f"1 more from before, such as {address}/model/model.tar.gz: " in done.stderr
+    assert f"aws s3 rm --recursive {address}\n" in done.stderr
+
+
+@pytest.mark.parametrize(("given", "sent"), [(".1", "0.1"), ("1", "1.0"), ("1e-3", "0.001")])
+def test_a_number_is_sent_as_the_container_reads_it(aws: Aws, given: str, sent: str) -> None:
+    """However it is spelt here: a job that refuses it has cost already (T15)."""
+    words = ("train", "--role", "SageMakerRole", "-p", f"lr={given}", "-p", "epochs=+7")
+    done = aws.run(*words, "--no-wait")
+
+    assert 0 == done.returncode, done.stderr
+    (job,) = aws.asked("CreateTrainingJob")
+    assert {"lr": sent, "epochs": "7"}.items() <= job["HyperParameters"].items()
+
+
 def test_a_dry_upload_tells_a_script_what_would_be_there(aws: Aws, tmp_path: Path) -> None:
     """As the upload itself does, and nothing is made."""
     told = json.loads(aws.run("data", "--output", tmp_path / "data", "--json").stdout)

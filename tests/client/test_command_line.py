@@ -27,6 +27,39 @@ def test_data_writes_the_files_and_says_where(tmp_path: Path) -> None:
     assert 10 == len(files[1].read_text().splitlines())
 
 
+def test_data_replaces_what_it_wrote_and_no_file_of_yours(tmp_path: Path) -> None:
+    """A channel of before that is none now goes, or its rows would be trained on and judged by."""
+    train, validation = (tmp_path / name / f"{name}.csv" for name in ("train", "validation"))
+    data = ("data", "--output", tmp_path)
+
+    assert 0 == run_client(*data, "--validation", "0.2").returncode
+    assert validation.exists()
+    assert 0 == run_client(*data, "--points", "40").returncode
+    assert not validation.parent.exists()
+    assert 30 == len(train.read_text().splitlines())
+
+    train.write_text("1,2,3\n")
+    refused = run_client(*data)
+    assert 1 == refused.returncode
+    assert f"{train} was not written by this command" in refused.stderr
+    assert "1,2,3\n" == train.read_text()
+    assert 10 == len((tmp_path / "test" / "test.csv").read_text().splitlines())
+
+
+def test_a_channel_that_was_changed_since_it_was_written_is_left(tmp_path: Path) -> None:
+    """And so is a file beside it; a record that is none any more is no reason to lose anything."""
+    data = ("data", "--output", tmp_path)
+    assert 0 == run_client(*data, "--validation", "0.2").returncode
+    validation = tmp_path / "validation" / "validation.csv"
+    validation.write_text("1,2,3\n")
+
+    assert 0 == run_client(*data).returncode
+    assert "1,2,3\n" == validation.read_text()
+    (tmp_path / ".written.json").write_text("[")
+    assert 0 == run_client(*data).returncode  # the very same rows
+    assert 1 == run_client(*data, "--seed", "2").returncode
+
+
 def test_evaluate_asks_a_server_and_prints_the_table(told: Told) -> None:
     """Of a CSV with labels; as JSON for a script."""
     csv = PROJECT / "local_test" / "test.csv"
@@ -52,6 +85,13 @@ def test_evaluate_asks_a_server_and_prints_the_table(told: Told) -> None:
         (["data", "--points", "1"], 2, "1 is not in the range x>=8"),
         (["data", "--output", "README.md"], 2, "'README.md' is a file"),
         (["dema"], 2, "No such command 'dema'"),
+        (
+            ["train", "--instance-type", "local"],
+            2,
+            "'local' is none; expected such as ml.m5.xlarge",
+        ),
+        (["run", "--serving-instance", "t2"], 2, "'t2' is none; expected such as ml.m5.xlarge."),
+        (["deploy", "--local", "--port", "99999"], 2, "99999 is not in the range 1<=x<=65535"),
     ],
 )
 def test_what_cannot_be_done_gets_a_sentence_and_an_exit_code(

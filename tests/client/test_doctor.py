@@ -212,6 +212,8 @@ def test_what_is_wrong_in_the_account_gets_its_cure(aws: Aws, tmp_path: Path) ->
     assert "SageMaker may not assume the role 'Other'" in found["role"]["found"]
     assert "warning" == found["registry"]["status"]
     assert found["registry"]["cure"].startswith("./build_and_push.sh simplenet-sagemaker")
+    _, tagged = examine(aws.environment, "--image", "simplenet-sagemaker:cuda")
+    assert tagged["registry"]["cure"].endswith(" --tag cuda")
     assert "failed" == found["bucket"]["status"]
     assert "there is no bucket sagemaker-not-there" == found["bucket"]["found"]
     assert "ok" == found["sagemaker"]["status"]

@@ -163,7 +163,7 @@ def test_the_other_programs_know_their_options() -> None:
         elif words[0].startswith((".ci/", "local_test/")):
             assert os.access(PROJECT / words[0], os.X_OK)
         else:
-            assert words[:3] == CLIENT or words[0] in {"aws", "docker", "mkdir"}
+            assert words[:3] == CLIENT or words[0] in {"aws", "docker", "mkdir", "rm"}
 
 
 def test_the_workflow_runs_what_is_there() -> None:

@@ -53,6 +53,28 @@ def test_status_lists_what_has_the_projects_tag(stored: Aws) -> None:
     assert {} == things(stored, "--project", "two")
 
 
+def test_an_endpoint_that_costs_only_while_it_scores_is_not_marked(aws: Aws) -> None:
+    """It is listed; and `--running` lists what costs."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL, "--serverless").returncode
+
+    endpoint = things(aws)["endpoint simplenet"]
+    running = aws.run("status", "--running")
+
+    assert ("serverless", False) == (endpoint["instances"], endpoint["runs"])
+    assert ("", True) == (running.stdout, "nothing runs" in running.stderr)
+
+
+def test_no_endpoint_of_a_name_is_no_word_of_the_others(aws: Aws) -> None:
+    """A misspelt name deletes nothing; what costs goes on, and that must not sound like the end."""
+    assert 0 == aws.run("deploy", *ROLE, *MODEL).returncode
+
+    done = aws.run("delete", "--endpoint", "simplenet-tow")
+
+    assert 0 == done.returncode, done.stderr
+    assert done.stdout.startswith(f"There is no endpoint simplenet-tow in {REGION}; ")
+    assert ["simplenet"] == aws.left()["endpoints"]
+
+
 def test_delete_leaves_nothing_and_finds_nothing_again(stored: Aws) -> None:
     """Jobs are stopped first, S3, ECR and CloudWatch emptied; a second time is no error."""
     assert 0 == stored.run("deploy", *ROLE, *MODEL).returncode
