@@ -86,7 +86,7 @@ class Application(Flask):
 
     def __init__(self) -> None:
         super().__init__(__name__, static_folder=None)
-        self.url_map.merge_slashes = False  # `//ping` is no path of ours, nor a way to one
+        self.url_map.merge_slashes = False  # no caller here follows a redirect
         # A method like any other that a path does not take: Flask's own answer is in HTML.
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
         self._known: dict[tuple[str, str], Any] = {}
@@ -140,7 +140,7 @@ def create_app(paths: Paths, settings: Settings | None = None) -> Application:
         SageMaker asks again and again, waits 2 s, and takes nothing but 200 and an empty body.
         https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
         """
-        return Reply(content_type="text/plain")
+        return Reply(b"", content_type="text/plain")
 
     expected = "GET /ping or POST /invocations"
     if settings.multi_model:

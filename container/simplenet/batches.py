@@ -19,8 +19,8 @@ _LANES = 12
 class Batches:
     """The batches of an epoch, and this host's share of each.
 
-    Every batch has rows of every host, in proportion to what they hold, and each host computes
-    its share of it: the sum over the hosts is then the gradient of the whole batch.
+    A batch has rows of the hosts in proportion to what they hold, as far as whole rows allow, and
+    each host computes its share of it: the sum over the hosts is then the whole batch's gradient.
 
     A channel is shuffled in lanes: parts of equal size, each for itself, from which the batches
     take their rows in turn. Hosts that hold the same rows divide the lanes among them, or where
@@ -60,15 +60,16 @@ class Batches:
 
     def share(self, step: int) -> tuple[int, int, int]:
         """Return where this host's rows of a batch lie in its order, and the rows of all hosts."""
+        hosts = range(len(self.counts))
         if self.sharded:
-            ends = [(n * step // len(self), n * (step + 1) // len(self)) for n in self.counts]
+            ends = [(self._end(host, step), self._end(host, step + 1)) for host in hosts]
             return *ends[self.rank], sum(last - first for first, last in ends)
         first = step * self.size
         rows = min(self.size, self.rows - first)
         lanes, begin, end = self._lanes()
-        hosts, own = len(self.counts), end - begin
+        own = end - begin
         if own == lanes:
-            begin, end = rows * self.rank // hosts, rows * (self.rank + 1) // hosts
+            begin, end = (rows * rank // len(hosts) for rank in (self.rank, self.rank + 1))
             return first + begin, first + end, rows
 
         def before(place: int) -> int:
@@ -76,6 +77,13 @@ class Batches:
             return place // lanes * own + min(max(place % lanes - begin, 0), own)
 
         return before(first), before(first + rows), rows
+
+    def _end(self, host: int, steps: int) -> int:
+        """Return how many rows so many steps take of a shard.
+
+        The hosts round at different steps, or all batches would lose a row of each at the same.
+        """
+        return (self.counts[host] * steps + len(self) * host // len(self.counts)) // len(self)
 
     def _lanes(self) -> tuple[int, int, int]:
         """Return how many lanes there are, and from which to which they are this host's."""

@@ -12,7 +12,8 @@ import io
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -94,14 +95,16 @@ class Bridge:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": reply})
         finally:
-            share.set(0)
+            if not share.outlives:
+                share.set(0)
 
     async def _answer(self, environ: WSGIEnvironment, receive: Receive, share: _Share) -> Reply:
         """Read the body and have it scored, or say why not."""
         announced = _announced(environ)
         if announced > self._max_body_bytes:
-            answer = self._ask(environ, b"")
-        elif announced + self.held > self._max_held_bytes:
+            # Its length is enough to know; of many models, one may have to be loaded all the same.
+            answer = await self._invoke(environ, b"", announced, share)
+        elif announced and announced + self.held > self._max_held_bytes:
             answer = self._refuse(environ, 503, self._full, (b"retry-after", b"1"))
         else:
             body = await self._read(receive, share)
@@ -109,10 +112,7 @@ class Bridge:
                 return self._refuse(environ, 408, _STALLED, (b"connection", b"close"))
             if share.refused:
                 return self._refuse(environ, 503, self._full, (b"retry-after", b"1"))
-            if not self._takes_long(environ, len(body)):
-                return self._ask(environ, body)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._ask, environ, body)
+            return await self._invoke(environ, body, len(body), share)
         if environ.get("HTTP_EXPECT", "").lower() != "100-continue":
             await _drain(receive)
         return answer
@@ -134,7 +134,8 @@ class Bridge:
             chunks.append(chunk)
             size += len(chunk)
             share.set(size)
-            if self.held > self._max_held_bytes:
+            # What has no body, /ping above all, takes no room.
+            if size and self.held > self._max_held_bytes:
                 chunks.clear()
                 share.set(0)
                 share.refused = True
@@ -145,13 +146,35 @@ class Bridge:
                 return b"".join(chunks)[: self._max_body_bytes + 1]
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    async def _invoke(
+        self, environ: WSGIEnvironment, body: bytes, size: int, share: _Share
+    ) -> Reply:
+        """Ask the application, in a thread if it takes long.
+
+        A client that leaves does not stop a thread: the body counts until that is done with it.
+        """
+        if not self._takes_long(environ, size):
+            return self._ask(environ, body)
+        bodies = [body]
+        work = self._threads.submit(lambda: self._ask(environ, bodies.pop()))
+        del body
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            if work.cancel():
+                bodies.clear()  # the queue keeps the work itself until a thread comes by it
+            else:
+                share.outlives = True
+                work.add_done_callback(partial(_let_go, asyncio.get_running_loop(), share))
+            raise
+
     def _refuse(
         self, environ: WSGIEnvironment, status: int, sentence: str, header: tuple[bytes, bytes]
     ) -> Reply:
         """Answer in the application's place."""
         reply = orjson.dumps({"error": sentence})
         environ[request_log.REASON] = sentence
-        self._tell(environ, status, 0, len(reply), 0.0)
+        self.tell(environ, status, 0, len(reply), 0.0)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(reply)).encode()),
@@ -178,10 +201,11 @@ class Bridge:
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
-        self._tell(environ, status, len(body), len(reply), time.perf_counter() - started)
+        self.tell(environ, status, len(body), len(reply), time.perf_counter() - started)
         return status, headers, reply
 
-    def _tell(self, *answer: Any) -> None:
+    def tell(self, *answer: Any) -> None:
+        """Tell the observers of an answer, in their words."""
         for observe in self._observers:
             observe(*answer)
 
@@ -189,17 +213,24 @@ class Bridge:
 class _Share:
     """What one request holds of the bytes that all of them may."""
 
-    __slots__ = ("_bridge", "_size", "refused")
+    __slots__ = ("_bridge", "_size", "outlives", "refused")
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._size = 0
         self.refused = False
+        self.outlives = False  #: whether a thread still has the body when the request has ended
 
     def set(self, size: int) -> None:
         """Hold so many from now on."""
         self._bridge.held += size - self._size
         self._size = size
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, share: _Share, _: object) -> None:
+    """Hold nothing any more, as a thread says that has come to its end."""
+    with suppress(RuntimeError):  # the loop has, too
+        loop.call_soon_threadsafe(share.set, 0)
 
 
 def _environ(scope: dict[str, Any]) -> WSGIEnvironment:

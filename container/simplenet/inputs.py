@@ -43,11 +43,9 @@ def read(paths: Paths) -> Channels:
         for name in ("train", "training", "validation", "test", "model")
         if channel.is_sharded(config, name)
     ]
-    found = (
-        paths.channels / parts[0]
-        if parts and parts[0] in {"train", "training"}
-        else channel.find(paths.channels, "train", "training")
-    )
+    both = [paths.channels / name for name in ("train", "training")]
+    there = (path for path in both if path.name in parts or path.is_dir())
+    found = next(there, None) or channel.find(paths.channels, *(path.name for path in both))
     known = {found.name, "validation", "test", "model"}
     for entry in sorted(paths.channels.glob("*/")):
         if entry.is_dir() and entry.name not in known:

@@ -80,6 +80,10 @@ def train(paths: Paths, stop: Stop) -> None:
     _fit(state, data, settings, cluster, stop, checkpoints)
     # Agreed, since from here on the hosts must go the same way.
     stopped = bool(cluster.sum([stop.requested])[0])
+    if stopped and state.untrained and not (paths.channels / "model").is_dir():
+        log.info("SIGTERM: stopped before the first step; there is no model yet.")
+        cluster.leave()
+        return
     if stopped:
         _write(checkpoints, state)
     net = state.result()

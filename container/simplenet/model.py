@@ -59,6 +59,10 @@ class SimpleNet(nn.Module):
         super().__init__()
         if output_dim != 1:
             raise ModelError(f"output_dim is {output_dim}; expected 1: one class score a row.")
+        if min(input_dim, hidden_dim) < 1:
+            raise ModelError(
+                f"input_dim is {input_dim} and hidden_dim {hidden_dim}; expected 1 or more of each."
+            )
         self.input_dim = input_dim
         self.hidden_dim = hidden_dim
         self.output_dim = output_dim
@@ -167,7 +171,8 @@ class SimpleNet(nn.Module):
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # Copies: the file itself may change while it is served.
+                weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             raise ModelError(_missing(path)) from None
         except (SafetensorError, OSError) as error:
@@ -178,8 +183,13 @@ class SimpleNet(nn.Module):
                 "Train it again with this image."
             )
         try:
-            net = cls(**json.loads(metadata["config"]))
-            net.load_state_dict(weights, strict=True)
+            # Without memory of its own: a header may promise more than the file has.
+            with torch.device("meta"):
+                net = cls(**json.loads(metadata["config"]))
+            for name, expected in net.state_dict().items():
+                if name in weights and weights[name].dtype != expected.dtype:
+                    raise TypeError(f"{name} is {weights[name].dtype}")  # noqa: TRY301
+            net.load_state_dict(weights, strict=True, assign=True)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} does not hold what its header says: {error}.") from None
         return net.eval().requires_grad_(requires_grad=False)

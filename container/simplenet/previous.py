@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/incremental-training.html
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
 import tempfile
@@ -63,7 +64,7 @@ def _unpack(archive: Path, like: SimpleNet) -> SimpleNet:
                 with content, path.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 return SimpleNet.load(path)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ModelError(
             f"{archive} is not a whole gzip-compressed tar archive: {error}."
         ) from None

@@ -38,6 +38,11 @@ class State:
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
         self.best = [weight.detach().clone() for weight in self.weights]
 
+    @property
+    def untrained(self) -> bool:
+        """Whether no step was taken: the weights are those that were drawn, or given."""
+        return not self.epoch and not self.step
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every number of the state but the history, by name; tensors are not copied."""
         counters = [self.epoch, self.step, self.best_epoch, self.best_loss]

@@ -111,7 +111,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode("latin-1") + body
         )
         environ = {"REQUEST_METHOD": "", "PATH_INFO": "", request_log.REASON: sentence}
-        request_log.write(environ, status, 0, len(body), 0.0)
+        self.worker.asgi.tell(environ, status, 0, len(body), 0.0)
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]

@@ -50,13 +50,13 @@ def test_upload_names_what_was_there_before(uploaded: Aws, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("given", "sent"), [(".1", "0.1"), ("1", "1.0"), ("1e-3", "0.001")])
-def test_a_number_is_sent_as_the_container_reads_it(aws: Aws, given: str, sent: str) -> None:
+def test_a_number_is_sent_as_the_container_reads_it(uploaded: Aws, given: str, sent: str) -> None:
     """However it is spelt here: a job that refuses it has cost already (T15)."""
     words = ("train", "--role", "SageMakerRole", "-p", f"lr={given}", "-p", "epochs=+7")
-    done = aws.run(*words, "--no-wait")
+    done = uploaded.run(*words, "--no-wait")
 
     assert 0 == done.returncode, done.stderr
-    (job,) = aws.asked("CreateTrainingJob")
+    (job,) = uploaded.asked("CreateTrainingJob")
     assert {"lr": sent, "epochs": "7"}.items() <= job["HyperParameters"].items()
 
 

@@ -37,10 +37,13 @@ PATHS = ("/ping", "/invocations", "/execution-parameters")
 
 
 def test_ping_is_200_and_empty(client: FlaskClient) -> None:
-    """A container is healthy that answers GET /ping with HTTP 200 and an empty body (H13)."""
+    """A container is healthy that answers GET /ping with HTTP 200 and an empty body (H13).
+
+    Its length is said, or a client of HTTP/1.0 would wait for the end of the connection.
+    """
     reply = client.get("/ping")
 
-    assert (200, b"") == (reply.status_code, reply.data)
+    assert (200, b"", "0") == (reply.status_code, reply.data, reply.headers["Content-Length"])
 
 
 def test_scores_are_the_models_own_in_every_format(
@@ -99,7 +102,7 @@ def test_accept_chooses_the_type_of_the_reply(client: FlaskClient) -> None:
         ("OPTIONS", "/ping", b"", {}, 405, "expected GET /ping or POST /invocations"),
         ("GET", "/", b"", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/ping/", b"", {}, 404, "expected GET /ping or POST /invocations"),
-        ("POST", "//invocations", b"1,2", {}, 404, "expected GET /ping or POST /invocations"),
+        ("POST", "/a//invocations", b"1,2", {}, 404, "expected GET /ping or POST /invocations"),
         ("GET", "/static/x", b"", {}, 404, "expected GET /ping or POST /invocations"),
     ],
 )

@@ -52,7 +52,14 @@ def test_a_batch_has_the_same_rows_on_any_number_of_hosts(rows: int, hosts: int)
 
 @pytest.mark.parametrize(
     ("counts", "sharded"),
-    [([450], False), ([450, 450, 450], False), ([60, 390, 0], True), ([1, 0, 8], True)],
+    [
+        ([450], False),
+        ([450, 450, 450], False),
+        ([60, 390, 0], True),
+        ([1, 0, 8], True),
+        ([150] * 3, True),
+        ([50] * 100, True),
+    ],
 )
 def test_the_hosts_share_every_batch(counts: list[int], *, sharded: bool) -> None:
     """No row is left out or taken twice, and all hosts have as many steps (T30)."""
@@ -64,6 +71,7 @@ def test_the_hosts_share_every_batch(counts: list[int], *, sharded: bool) -> Non
         shares = [host.share(step) for host in hosts]
         (size,) = {rows for _, _, rows in shares}
         assert size == sum(last - first for first, last, _ in shares)
+        assert 0 < size <= 64 + len(hosts) // 2 + 1
         if sharded:
             assert ends == [first for first, _, _ in shares]
             ends = [last for _, last, _ in shares]

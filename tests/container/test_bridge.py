@@ -16,7 +16,12 @@ from simplenet.bridge import Bridge
 from simplenet.model import SimpleNet
 from simplenet.settings import Settings
 
+from tests.engine import wait_until
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     from simplenet.paths import Paths
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -236,6 +241,72 @@ def test_bodies_that_are_too_many_together_are_503(
     ) == refused["error"]
     assert [503, 200, 200] == [line["status"] for line in (refused, *answered)]
     assert 0 == bridge.held
+
+
+async def silent(_: dict[str, Any]) -> None:
+    """Send nothing anywhere."""
+
+
+def whole(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """Return what receives a body at once."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def test_ping_is_healthy_while_there_is_no_room_for_bodies(app: Application) -> None:
+    """It has none; a client that takes its time over a large reply makes nobody unhealthy (H13)."""
+    bridge = Bridge(app.wsgi_app, Settings(bodies_mb=1), app.takes_long)
+    bridge.held = 2 << 20
+
+    assert 200 == through(bridge, [b""], [], b"/ping")[0]
+    assert 200 == through(bridge, [b""], [(b"content-length", b"0")], b"/ping")[0]
+    assert 503 == through(bridge, [b"1,2"], [])[0]
+
+
+def test_what_a_client_leaves_behind_counts_until_it_is_gone() -> None:
+    """A thread goes on with a body, which takes room; one that waits for a thread is let go of."""
+    began, go_on = threading.Event(), threading.Event()
+    asked: list[int] = []
+
+    def application(environ: WSGIEnvironment, start: StartResponse) -> list[bytes]:
+        asked.append(len(environ["wsgi.input"].read()))
+        began.set()
+        go_on.wait()
+        start("200 OK", [])
+        return []
+
+    bridge = Bridge(application, SETTINGS, lambda *_: True)
+
+    async def leave() -> None:
+        tasks = [
+            asyncio.create_task(bridge(scope([]), whole(bytes(size)), silent)) for size in (9, 70)
+        ]
+        await asyncio.to_thread(began.wait)
+        assert 79 == bridge.held
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert 9 == bridge.held
+        go_on.set()
+        await asyncio.to_thread(wait_until, lambda: not bridge.held, "nothing is held")
+
+    asyncio.run(leave())
+
+    assert [9] == asked
+
+
+def test_a_body_too_large_for_one_of_many_models_is_a_thread_s_too(paths: Paths) -> None:
+    """Its model may have to be loaded before it can be refused (H13, H38)."""
+    app = create_app(paths, Settings(multi_model=True, max_payload_mb=1))
+    threads: list[str] = []
+    app.observers.append(lambda *_: threads.append(threading.current_thread().name))
+    headers = [(b"content-length", b"2000000")]
+
+    assert 404 == ask(app, [b"1"], headers, b"/models/a/invoke")[0]
+    assert ["invocation_0"] == threads
 
 
 HEADER = st.binary(max_size=40).filter(lambda text: not {*text} & {0, 10, 13})

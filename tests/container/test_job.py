@@ -219,7 +219,7 @@ class StopAfter(Stop):
 
 # From the 23rd on the first epoch's rows are shuffled, from the 25th its steps taken, from the 54th
 # on it is validated.
-@pytest.mark.parametrize("looks", [22, 35, 52, 54, 56, 80, 120, 220])
+@pytest.mark.parametrize("looks", [28, 35, 52, 54, 56, 80, 120, 220])
 def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     split: Paths, looks: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,6 +239,19 @@ def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     job.train(split, Stop())
     assert "going on from checkpoint-" in caplog.text
     assert same(whole, weights(split))
+
+
+@pytest.mark.parametrize("looks", [22, 24])
+def test_a_stop_before_the_first_step_leaves_no_model(
+    split: Paths, looks: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights that were only drawn are none, and would be deployed like any other."""
+    caplog.set_level("INFO")
+    job.train(split, StopAfter(looks))
+
+    assert "SIGTERM: stopped before the first step; there is no model yet." in caplog.messages
+    assert [] == [*split.model.iterdir(), *split.checkpoints.iterdir()]
+    assert not split.output_data.exists()
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,6 +149,41 @@ def test_another_models_file_is_refused(
     save_file(drawn().state_dict(), tmp_path / "model.safetensors", metadata=metadata)
     with pytest.raises(ModelError, match=sentence):
         SimpleNet.load(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"input_dim": 10**6, "hidden_dim": 10**9, "output_dim": 1}, "does not hold what its"),
+        ({"input_dim": 2, "hidden_dim": 0, "output_dim": 1}, "expected 1 or more of each"),
+        ({"input_dim": 2, "hidden_dim": 20, "output_dim": 1}, "fc1.bias is torch.float64"),
+    ],
+    ids=["petabytes", "nothing", "float64"],
+)
+def test_a_header_that_promises_something_else_is_refused(
+    tmp_path: Path, config: dict[str, int], sentence: str
+) -> None:
+    """Before any memory is taken for it."""
+    path = tmp_path / "model.safetensors"
+    weights = SimpleNet(2).state_dict() | {"fc1.bias": torch.zeros(20, dtype=torch.float64)}
+    save_file(weights, path, {"format": FORMAT, "config": json.dumps(config)})
+
+    with pytest.raises(ModelError, match=sentence):
+        SimpleNet.load(path)
+
+
+def test_a_served_model_does_not_change_with_its_file(tmp_path: Path) -> None:
+    """It is read as a whole, and not as it is needed."""
+    path = tmp_path / "model.safetensors"
+    SimpleNet(2).save(path)
+    net = SimpleNet.load(path)
+    before = net.score(np.ones((1, 2), np.float32))
+    with path.open("r+b") as file:
+        file.seek(-8, io.SEEK_END)
+        file.write(bytes(8))
+        file.truncate(100)
+
+    assert before == net.score(np.ones((1, 2), np.float32))
 
 
 def test_a_model_that_cannot_be_written_leaves_the_one_before(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -93,7 +94,7 @@ def test_the_wish_for_another_protocol_is_ignored(server: Server) -> None:
 
 def test_a_connection_too_many_is_503(served: Paths) -> None:
     """A worker's memory has a limit whatever comes, and whoever is turned away is told (H17)."""
-    with serving(served, SIMPLENET_CONNECTIONS="5") as server:
+    with serving(served, SIMPLENET_CONNECTIONS="5", SIMPLENET_METRICS="true") as server:
         with ExitStack() as stack:
             for _ in range(5):
                 stack.enter_context(socket.create_connection(server.address, timeout=60))
@@ -103,6 +104,8 @@ def test_a_connection_too_many_is_503(served: Paths) -> None:
         assert (503, "1") == (refused.status_code, refused.headers["Retry-After"])
         assert "SIMPLENET_CONNECTIONS" in refused.json()["error"]
         engine.wait_until(lambda: server.score("1,2").status_code == 200, "there is room again")
+        counts = requests.get(f"{server.url}/metrics", timeout=60).text
+        assert re.search(r'simplenet_requests_total{status="503"} [2-9]', counts)
 
 
 def test_sigterm_kills_no_idle_worker(served: Paths) -> None:
