@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from typing import TYPE_CHECKING
 
+from client.files import replacing
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -24,11 +25,9 @@ def pack(model: Path, archive: Path) -> None:
     files = sorted(model.iterdir())
     if not files:
         raise ArtefactError(f"{model} is empty; expected the model that training leaves there.")
-    temporary = archive.with_name(f".{archive.name}.partial")
-    with tarfile.open(temporary, "w:gz") as tar:
+    with replacing(archive) as temporary, tarfile.open(temporary, "w:gz") as tar:
         for file in files:
             tar.add(file, arcname=file.name)
-    temporary.replace(archive)
 
 
 def unpack(archive: Path, model: Path) -> None:

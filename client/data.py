@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.datasets import load_breast_cancer, make_moons
 from sklearn.model_selection import train_test_split
 
+from client.files import replacing
 from client.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def make_csv(
     https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-training.html
     """
     path = Path(data_dir) / filename
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, _csv(x, y))
+    with replacing(path) as temporary:
+        temporary.write_bytes(_csv(x, y))
     return path
 
 
@@ -107,10 +108,10 @@ def write(channels: Mapping[str, Rows], directory: Path) -> dict[str, Path]:
             paths[channel].unlink()
             with suppress(OSError):  # there is more in it
                 paths[channel].parent.rmdir()
-    for channel, text in texts.items():
-        paths[channel].parent.mkdir(parents=True, exist_ok=True)
-        _replace(paths[channel], text)
-    _replace(record, json.dumps(after).encode())
+    written = {paths[channel]: text for channel, text in texts.items()}
+    for path, content in {**written, record: json.dumps(after).encode()}.items():
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     return {channel: paths[channel] for channel in channels}
 
 
@@ -118,13 +119,6 @@ def _csv(x: NDArray[np.float64], y: NDArray[np.int64]) -> bytes:
     frame = pd.concat([pd.DataFrame(y), pd.DataFrame(x)], axis=1)
     text: str = frame.to_csv(header=False, index=False, lineterminator="\n")
     return text.encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _hash(content: bytes) -> str:

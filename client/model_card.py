@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from client import evaluation
+from client.files import replacing
 from client.hyperparameters import TABLE
 
 if TYPE_CHECKING:
@@ -54,15 +55,13 @@ def known(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 def write(found: Mapping[str, Any], path: Path) -> list[Path]:
     """Write a card as Markdown to `path` and as JSON next to it; return both paths."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     texts = {
         path.with_suffix(".md"): markdown(found),
         path.with_suffix(".json"): json.dumps(found, indent=2) + "\n",
     }
     for file, text in texts.items():
-        temporary = file.with_name(f".{file.name}.partial")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
+        with replacing(file) as temporary:
+            temporary.write_text(text, "utf-8")
     return list(texts)
 
 

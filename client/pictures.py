@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import auc, roc_curve
 
 from client.evaluation import BINS, interval, reliability
+from client.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,7 +226,5 @@ def _draw_points(axes: Axes, rows: Rows) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     """Write the PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)

@@ -63,7 +63,11 @@ def _unpack(archive: Path, like: SimpleNet) -> SimpleNet:
                 path = Path(scratch) / _NAME
                 with content, path.open("wb") as file:
                     shutil.copyfileobj(content, file)
-                return SimpleNet.load(path)
+                try:
+                    return SimpleNet.load(path)
+                except ModelError as error:
+                    where = f"{_NAME} in {archive}"
+                    raise ModelError(str(error).replace(str(path), where)) from None
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ModelError(
             f"{archive} is not a whole gzip-compressed tar archive: {error}."

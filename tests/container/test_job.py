@@ -198,6 +198,21 @@ def test_a_channel_that_nobody_reads_is_named(
     assert "channel valid is not used; known are model, test, train, validation" in caplog.messages
 
 
+@pytest.mark.parametrize("sharded", ["train", "training"])
+def test_of_train_and_training_the_first_is_read(
+    train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture, sharded: str
+) -> None:
+    """Whichever of them is a sharded one (T30, T31); the other is named as not used."""
+    caplog.set_level("INFO")
+    put(split, "training", np.array([[0, 1, 2, 3], [1, 4, 5, 6]]))
+    config = {sharded: {"S3DistributionType": "ShardedByS3Key"}}
+    split.input_data_config.write_text(json.dumps(config))
+
+    assert 0 == train(epochs=1)
+    assert any(line.startswith("channel training is not used;") for line in caplog.messages)
+    assert any(line.startswith("channel train: 1 file,") for line in caplog.messages)
+
+
 class StopAfter(Stop):
     """SIGTERM after some looks at whether there was one: at a known step, that is."""
 
@@ -531,6 +546,7 @@ def test_training_goes_on_from_the_model_channel(
 OTHER = b"three"
 
 EMPTY = packed({"model.pkl": b"x", "model.safetensors/x": b""})
+BROKEN = packed({"model.safetensors": b"no weights"})
 HUGE = packed({"model.safetensors": bytes(2_000_000)})
 
 
@@ -541,6 +557,7 @@ HUGE = packed({"model.safetensors": bytes(2_000_000)})
         ({"a.tar.gz": b"", "b.tar.gz": b""}, {}, "holds a.tar.gz, b.tar.gz; expected one model"),
         ({"model.tar.gz": b"no gzip"}, {}, "is not a whole gzip-compressed tar archive"),
         ({"model.tar.gz": EMPTY}, {}, "holds no model.safetensors; expected what an earlier job"),
+        ({"model.tar.gz": BROKEN}, {}, "model.tar.gz cannot be read as safetensors"),
         ({"model.tar.gz": HUGE}, {}, "holds a model.safetensors of 2,000,000 bytes; this job's m"),
         ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
         ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,6 +138,21 @@ def test_a_full_disk_fails_the_job(image: str, opt_ml: OptMl) -> None:
 
     assert "left:" == job.stdout.splitlines()[-1]
     assert_refused(job, opt_ml, ["model.safetensors could not be written", "No space left"])
+
+
+def test_a_full_tmp_is_not_blamed_on_the_model(image: str, opt_ml: OptMl) -> None:
+    """What an archive holds is unpacked there (T32); the archive is sound where it has no room."""
+    model = opt_ml.channel.parent / "model"
+    model.mkdir()
+    with tarfile.open(model / "model.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("model.safetensors")
+        member.size = 500_000
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+
+    job = train(image, opt_ml, "--tmpfs", "/tmp:size=64k")  # noqa: S108
+
+    assert_refused(job, opt_ml, ["No space left"])
+    assert "gzip-compressed tar archive" not in opt_ml.failure.read_text()
 
 
 def assert_refused(job: subprocess.CompletedProcess[str], opt_ml: OptMl, named: list[str]) -> None:

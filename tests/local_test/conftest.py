@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +88,9 @@ class LocalTest:
         self, script: str, image: str, port: int, ready: Callable[[], object]
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a script in the background, as a terminal's only job; give it once it is ready."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # As under `nohup make test &`: the script would inherit it, and no shell can undo that.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with (
             self.log.open("w") as output,
             subprocess.Popen(
