@@ -4,10 +4,10 @@
 
 There are 100 kills and the seed is 0 by default; the exit code is 1 on a fault.
 Each round starts `train` on the same `/opt/ml`, kills it with SIGKILL at a random moment, four
-times in five after training has begun, and looks at every file that is left under a final name:
-each must be whole. At the end a last job runs through, and its weights must equal, bit for bit,
-those of a job that was never killed. The program is started as `python -m simplenet.training`, so
-no container is needed; the files are the same.
+times in five after training has begun, and looks at every file that is left and that SageMaker
+would upload: each must be whole. At the end a last job runs through, and its weights must equal,
+bit for bit, those of a job that was never killed. The program is started as
+`python -m simplenet.training`, so no container is needed; the files are the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import IO
 
 import numpy as np
 from safetensors import safe_open
+from simplenet.atomic import IGNORED
 from simplenet.paths import Paths
 from sklearn.datasets import make_moons
 
@@ -79,14 +80,17 @@ def run(paths: Paths) -> tuple[float, float]:
 
 
 def faults(paths: Paths) -> list[str]:
-    """Return what is wrong with the files under final names."""
+    """Return what is wrong with the files that are left."""
     found = []
-    for path in [*paths.checkpoints.glob("checkpoint-*"), *paths.model.glob("[!.]*")]:
+    # Whatever SageMaker would upload.
+    for path in [*paths.checkpoints.glob("*"), *paths.model.glob("*")]:
+        if path.suffix == IGNORED:
+            continue
         try:
             with safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118  # it is no dict
                     file.get_tensor(name)
-        except Exception as error:  # noqa: BLE001, PERF203  # any is the fault looked for
+        except Exception as error:  # noqa: BLE001  # any is the fault looked for
             found.append(f"{path.name}: {error}")
     return found
 

@@ -117,7 +117,7 @@ def read(directory: Path, *, sharded: bool = False) -> Channel:
         ChannelError: if there is nothing to train on.
         TableError: for the first cell, line or byte that cannot be read, with file and line.
     """
-    files = [path for path in sorted(directory.rglob("*")) if _is_data(path, directory)]
+    files = [path for path in sorted(directory.rglob("*")) if is_data(path, directory)]
     if not files and not sharded:
         raise ChannelError(
             f"Channel {directory.name!r} holds no files ({directory}). Usually its S3 prefix is "
@@ -143,7 +143,7 @@ def _give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _is_data(path: Path, directory: Path) -> bool:
+def is_data(path: Path, directory: Path) -> bool:
     """Leave out directories, and the hidden and marker files that tools leave beside data."""
     parts = path.relative_to(directory).parts
     return (

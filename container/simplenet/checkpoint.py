@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from simplenet.atomic import IGNORED, replacing
 
@@ -84,15 +84,15 @@ class Checkpoints:
         path = self.directory / name
         try:
             with replacing(path) as temporary:
-                save_file(tensors, temporary, metadata)
+                temporary.write_bytes(save(tensors, metadata))  # save_file has a name of its own
             self._own = [*(own for own in self._own if own != path), path]
             # What a kill left half written: its step may not be written again.
             halves = self.directory.glob(f".checkpoint-*{IGNORED}")
             for old in [*self._own[:-_KEPT], *halves]:
                 old.unlink(missing_ok=True)
             del self._own[:-_KEPT]
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} could not be written: {error}.") from None
+        except OSError as error:
+            raise CheckpointError(f"{path} could not be written: {error.strerror}.") from None
         finally:
             self._written = time.monotonic()  # also of one that failed: not each step tries again
         return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # https://github.com/aws/sagemaker-training-toolkit/blob/master/src/sagemaker_training/params.py
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_", "_kfold_")
 _FOREIGN_NAMES = ("default_user_module_name",)
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 
 
 class HyperparameterError(ValueError):
@@ -174,7 +177,7 @@ def _value(name: str, value: object, knob: Any) -> int | float:
     for _ in range(2):
         if isinstance(number, str):
             try:
-                number = json.loads(number)
+                number = _parse(number)
             except (ValueError, RecursionError):
                 raise refusal from None
     # bool is an int to Python; nothing here is one.
@@ -186,6 +189,13 @@ def _value(name: str, value: object, knob: Any) -> int | float:
     if kind is int and number != int(number):
         raise refusal
     return kind(number)
+
+
+def _parse(text: str) -> object:
+    """Return the number that a text is, also one that JSON would not write so: `.1`, `1.`, `+2`."""
+    if not _NUMBER.fullmatch(text):
+        return json.loads(text)
+    return int(text) if text.strip().lstrip("+-").isdigit() else float(text)
 
 
 def _show(number: float) -> str:

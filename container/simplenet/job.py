@@ -92,9 +92,10 @@ def train(paths: Paths, stop: Stop) -> None:
             f"The weights are no numbers any more: training diverged. "
             f"Use a lower lr than {settings.lr:g}."
         )
+    if stopped:
+        where = "" if cluster.first else f" by {cluster.hosts[0]}"
+        log.info("SIGTERM: stopped early; the best model so far is kept%s.", where)
     if cluster.first:
-        if stopped:
-            log.info("SIGTERM: stopped early; the best model so far is kept.")
         _save(net, paths)
     final = _settle(state) if stopped else _final(net, state, data, settings, cluster, stop)
     if cluster.first:
@@ -117,8 +118,12 @@ def _begin(
 ) -> tuple[State, Checkpoints]:
     """Return the state to train from: a checkpoint's, an earlier model's, or a new one."""
     net = prepare(data.train, settings, cluster, stop)
-    if (paths.channels / "model").is_dir():
-        net.load_state_dict(previous.load(paths.channels / "model", net).state_dict())
+    earlier = paths.channels / "model"
+    if any(cluster.each(earlier.is_dir())):
+        found = cluster.together(
+            lambda: previous.load(earlier, net) if earlier.is_dir() else net, stop
+        )
+        net.load_state_dict(found.state_dict())
         log.info("channel model: training goes on from the model in it")
     for channel in data.given().values():
         cluster.together(partial(check_reach, net, channel), stop)
@@ -131,16 +136,18 @@ def _begin(
         settings.checkpoint_seconds,
         settings.checkpoint_epochs,
     )
-    if found := checkpoints.newest():
-        state.restore(found.tensors, found.history)
-    if directory:
+    if newest := checkpoints.newest():
+        state.restore(newest.tensors, newest.history)
+    if directory and cluster.first:
         log.info(
             "checkpoints in %s: %s",
-            *(directory, f"going on from {found.path.name}" if found else "none to go on from"),
+            *(directory, f"going on from {newest.path.name}" if newest else "none to go on from"),
         )
     tensors = state.tensors()
     cluster.share(tensors.values())
     state.restore(tensors, state.history)
+    if not cluster.first:
+        log.info("training begins in epoch %s, as on %s", state.epoch + 1, cluster.hosts[0])
     return state, checkpoints
 
 
@@ -195,11 +202,18 @@ def _fit(  # noqa: PLR0913, PLR0917
         stop=stop,
         after_step=after_step,
     )
+    if settings.patience and data.validation is None:
+        log.warning("patience needs a channel validation, and there is none: no epoch is left out")
     for found in epochs:
         if cluster.first:
             log.info("%s", metrics.line(found))
             if data.validation is not None and "validation_roc_auc" not in found:
                 log.info("validation_roc_auc needs both classes; the channel has one")
+    if state.epoch < settings.epochs and not stop.requested:
+        log.info(
+            "patience: validation_loss has not fallen since epoch %s, whose weights are kept",
+            state.best_epoch,
+        )
 
 
 def _keep_what_was_learnt(paths: Paths, settings: Hyperparameters, cluster: Cluster) -> None:
@@ -239,10 +253,7 @@ def _final(  # noqa: PLR0913, PLR0917
     cluster: Cluster,
     stop: Stop,
 ) -> dict[str, float]:
-    """Return the metrics of the network that is kept, and log them once more.
-
-    A tuning job takes the last value of its objective, so it must be that of this network.
-    """
+    """Return the metrics of the network that is kept, on all the channels."""
     final: dict[str, float] = {"epoch": state.best_epoch or state.epoch}
     try:
         for name, rows in data.given().items():
@@ -252,15 +263,18 @@ def _final(  # noqa: PLR0913, PLR0917
         log.info("SIGTERM: stopped while the model, which is complete, was evaluated.")
         return _settle(state)
     speeds = [found["rows_per_second"] for found in state.history if "rows_per_second" in found]
-    if cluster.first:
-        if speeds:  # else a restart has trained nothing
-            final["rows_per_second"] = float(np.median(speeds))
-        log.info("final: %s", metrics.line(final))
+    if speeds:  # else a restart has trained nothing
+        final["rows_per_second"] = float(np.median(speeds))
     return final
 
 
 def _write_metrics(paths: Paths, state: State, final: dict[str, float]) -> None:
-    """Leave the numbers where SageMaker packs them into output.tar.gz."""
+    """Log the numbers once more, and leave them where SageMaker packs them into output.tar.gz.
+
+    A tuning job takes the last value of its objective, so it must be that of the network kept.
+    """
+    if final:
+        log.info("final: %s", metrics.line(final))
     with replacing(paths.output_data / "metrics.json") as temporary:
         temporary.write_text(json.dumps(final, indent=2) + "\n", encoding="utf-8")
     with (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -157,9 +157,10 @@ class SimpleNet(nn.Module):
         metadata = {"format": FORMAT, "config": json.dumps(config)}
         try:
             with replacing(path) as temporary:
-                save_file(weights, temporary, metadata)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} could not be written: {error}.") from None
+                # save_file has a temporary name of its own, under which SageMaker would upload it.
+                temporary.write_bytes(save(weights, metadata))
+        except OSError as error:
+            raise ModelError(f"{path} could not be written: {error.strerror}.") from None
 
     @classmethod
     def load(cls, path: Path) -> SimpleNet:
@@ -192,6 +193,10 @@ class SimpleNet(nn.Module):
             net.load_state_dict(weights, strict=True, assign=True)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} does not hold what its header says: {error}.") from None
+        if not all(value.isfinite().all() for value in weights.values()):
+            raise ModelError(
+                f"{path} holds weights that are no numbers, nan or inf. Train it again."
+            )
         return net.eval().requires_grad_(requires_grad=False)
 
 

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-do
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,21 @@ class Stop:
         """Take SIGTERM from now on, and one that has waited since the program was started."""
         signal.signal(signal.SIGTERM, lambda *_: self.request())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.signal(signal.SIGALRM, lambda *_: self.request())
+        self._ask_again_where_dropped()
+
+    def _ask_again_where_dropped(self) -> None:
+        """Python drops what is raised while it frees an object: then ask again, a little later."""
+        hook = sys.unraisablehook
+
+        def look(dropped: sys.UnraisableHookArgs) -> None:
+            if dropped.exc_type is Stopped:
+                self._interrupting = True
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+            else:
+                hook(dropped)
+
+        sys.unraisablehook = look
 
     def request(self) -> None:
         """Ask the job to end: at once where nothing could be lost, else at its next step.

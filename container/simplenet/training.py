@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import suppress
 
 from simplenet.atomic import replacing
 from simplenet.paths import Paths
@@ -31,6 +32,8 @@ def main() -> int:
     stop = Stop()
     stop.listen()
     paths = Paths.from_environment()
+    with suppress(OSError):
+        paths.failure.unlink()  # of an earlier job in the same place, on one's own machine
     # Over a second, for torch is in it; a SIGTERM that comes now is answered by the job, which may
     # have a checkpoint to make a model of.
     from simplenet import job  # noqa: PLC0415

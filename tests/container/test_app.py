@@ -266,7 +266,7 @@ def test_a_json_document_may_be_pretty(client: FlaskClient) -> None:
 
 def test_a_bad_record_fails_the_request_unless_it_is_to_be_marked(trained: Paths) -> None:
     """By default a job fails loudly; SIMPLENET_BAD_RECORDS=mark writes ERROR in its place (B10,
-    B17).
+    B17, X39).
     """
     body = "1,2\nx,2\n\n3,4\n"
     loud, marking = (

@@ -329,7 +329,7 @@ def test_a_large_document_is_cut_between_its_rows(
     ],
 )
 def test_a_content_type_is_parsed_and_not_compared(header: str | None, name: str | None) -> None:
-    """Case and parameters do not count: AWS's own documents and SDKs send them (H24, F10)."""
+    """Case and parameters do not count: AWS's own documents and SDKs send them (H24, F10, X23)."""
     assert name == media_type(header)
 
 

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from simplenet import checkpoint, fitting, job
+from simplenet import checkpoint, fitting, job, metrics
 from simplenet.channel import Channel
 from simplenet.checkpoint import Checkpoints
 from simplenet.hyperparameters import Hyperparameters
@@ -63,6 +64,11 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(value.equal(other[name]) for name, value in one.items())
 
 
+def kept(paths: Paths) -> str:
+    """Return the last line of metrics that a job must have logged, by what it left as a file."""
+    return f"final: {metrics.line(json.loads((paths.output_data / 'metrics.json').read_text()))}"
+
+
 def test_every_metric_is_logged_and_left_in_the_output(
     train: Callable[..., int], split: Paths, moons: Moons, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +110,23 @@ def test_training_ends_when_patience_does_and_the_best_weights_are_kept(
     assert int(np.argmin(losses)) == len(losses) - 6
     final = json.loads((split.output_data / "metrics.json").read_text())
     assert min(losses) == pytest.approx(final["validation_loss"], abs=1e-6)
+
+
+def test_patience_says_what_it_did(
+    train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fewer epochs than were asked for have a line that says why; so has a patience in vain."""
+    caplog.set_level("INFO")
+    train(epochs=200, patience=2, lr=1.0)
+    best = json.loads((split.output_data / "metrics.json").read_text())["epoch"]
+    said = f"patience: validation_loss has not fallen since epoch {best}, whose weights are kept"
+    assert said in caplog.messages
+    caplog.clear()
+    shutil.rmtree(split.channels / "validation")
+    train(epochs=2, patience=2)
+
+    assert "patience needs a channel validation" in caplog.text
+    assert "patience: validation" not in caplog.text
 
 
 def test_a_validation_channel_of_one_class_has_no_roc_auc(
@@ -238,7 +261,9 @@ class StopAfter(Stop):
 def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
     split: Paths, looks: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To the bit, wherever it was stopped, within an epoch or its validation too (T8, T39)."""
+    """To the bit, wherever it was stopped, within an epoch or its validation too (T8, T39). What
+    is known of the network kept is logged again, which is nothing in the first epoch (T48).
+    """
     caplog.set_level("INFO")
     split.hyperparameters.write_text(json.dumps({"epochs": "8", "patience": "6"}))
     job.train(split, Stop())
@@ -247,10 +272,13 @@ def test_a_resumed_job_ends_with_the_weights_of_one_never_stopped(
         path.unlink()
     split.model_file.unlink()
 
+    caplog.clear()
     job.train(split, StopAfter(looks))
     assert "SIGTERM: stopped early; the best model so far is kept." in caplog.text
     assert SimpleNet.load(split.model_file).input_dim == 2
     assert any(split.checkpoints.iterdir())
+    measured = any(line.startswith("epoch=1;") for line in caplog.messages)
+    assert measured == (caplog.messages[-1] == kept(split))
     job.train(split, Stop())
     assert "going on from checkpoint-" in caplog.text
     assert same(whole, weights(split))
@@ -302,14 +330,14 @@ def test_a_stop_before_training_leaves_everything_as_it_was(
 def test_a_stop_during_the_final_evaluation_does_not_wait_for_it(
     split: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The model is saved by then; its metrics are those of its epoch (T8)."""
+    """The model is saved by then; its metrics are those of its epoch (T8, T48)."""
     caplog.set_level("INFO")
     stop = Stop()
     with at_line("model saved as", stop.request):
         job.train(split, stop)
 
     assert "SIGTERM: stopped while the model, which is complete, was evaluated." in caplog.text
-    assert "final:" not in caplog.text
+    assert 1 == caplog.text.count("final: epoch=")
     assert 2 == SimpleNet.load(split.model_file).input_dim
     assert "validation_loss" in json.loads((split.output_data / "metrics.json").read_text())
 
@@ -327,7 +355,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_model(
     stop = Stop()
 
     def fill_and_stop() -> None:
-        monkeypatch.setattr("simplenet.checkpoint.save_file", full)
+        monkeypatch.setattr("simplenet.checkpoint.save", full)
         if stops:
             stop.request()
 
@@ -335,8 +363,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_model(
     with at_line("epoch=1;", fill_and_stop):
         job.train(split, stop)
 
-    assert "could not be written: [Errno 28]" in caplog.text
-    assert stops != ("final: epoch=" in caplog.text)
+    assert "could not be written: No space left on device." in caplog.text
+    assert stops == ("SIGTERM: stopped early" in caplog.text)
     assert 2 == SimpleNet.load(split.model_file).input_dim
 
 
@@ -395,7 +423,7 @@ def checkpointed(paths: Paths, **more: str) -> list[Path]:
 
 
 def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
-    """Under their final names alone (T37, T38), and nowhere else (T35)."""
+    """Under their final names alone (T37, T38), and nowhere else (T35, X32)."""
     checkpointed(split)
 
     assert [
@@ -545,6 +573,42 @@ def test_training_goes_on_from_the_model_channel(
 #: Stands for the file of a model with three features.
 OTHER = b"three"
 
+#: Stands for that of a model with a weight that is nan.
+NAN = b"nan"
+
+
+@pytest.mark.parametrize("beside", ["._model.tar.gz", ".model.tar.gz", "output.tar.gz"])
+def test_what_lies_beside_the_model_does_not_count(
+    split: Paths, train: Callable[..., int], trained: Paths, beside: str
+) -> None:
+    """Hidden files do not, as in any channel, nor does the rest of a job's output (T32)."""
+    model = split.channels / "model"
+    model.mkdir()
+    content = trained.model_file.read_bytes()
+    (model / "model.tar.gz").write_bytes(packed({"model.safetensors": content}))
+    (model / beside).write_bytes(b"of no concern")
+
+    assert 0 == train(epochs=1), split.failure.read_text()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_an_archive_that_is_damaged_behind_its_model_is_refused(
+    split: Paths, train: Callable[..., int], trained: Paths, damage: str
+) -> None:
+    """Gzip's checksum comes last, and only then is it known whether the weights are right (T32)."""
+    archive = split.channels / "model" / "model.tar.gz"
+    archive.parent.mkdir()
+    content = bytearray(packed({"model.safetensors": trained.model_file.read_bytes()}))
+    if damage == "cut":
+        del content[-8:]
+    else:
+        content[-8] ^= 1
+    archive.write_bytes(content)
+
+    assert 1 == train()
+    assert "is not a whole gzip-compressed tar archive" in split.failure.read_text()
+
+
 EMPTY = packed({"model.pkl": b"x", "model.safetensors/x": b""})
 BROKEN = packed({"model.safetensors": b"no weights"})
 HUGE = packed({"model.safetensors": bytes(2_000_000)})
@@ -562,6 +626,7 @@ HUGE = packed({"model.safetensors": bytes(2_000_000)})
         ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
         ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),
         ({"model.safetensors": OTHER}, {}, "has input_dim 3; this job has 2."),
+        ({"model.safetensors": NAN}, {}, "holds weights that are no numbers, nan or inf."),
     ],
 )
 def test_a_model_channel_that_cannot_be_used_is_refused(
@@ -581,6 +646,10 @@ def test_a_model_channel_that_cannot_be_used_is_refused(
             (model / name).write_bytes(packed(members))
         elif content == OTHER:
             SimpleNet(3).save(model / name)
+        elif content == NAN:
+            net = SimpleNet(2)
+            torch.nn.init.constant_(net.fc1.bias, math.nan)
+            net.save(model / name)
         else:
             (model / name).write_bytes(content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +39,19 @@ def test_a_saved_model_scores_the_same_when_loaded(tmp_path: Path) -> None:
     assert (3, 5, 1) == (loaded.input_dim, loaded.hidden_dim, loaded.output_dim)
     np.testing.assert_array_equal(net.score(features), loaded.score(features), strict=True)
     assert ["model.safetensors"] == [path.name for path in (tmp_path / "model").iterdir()]
+
+
+def test_a_model_has_no_name_that_is_uploaded_until_it_is_whole(tmp_path: Path) -> None:
+    """What lies there when a job is killed is packed, but for names that end so (T34, T38)."""
+    net, path = SimpleNet(500, 20_000), tmp_path / "model.safetensors"
+    seen = set()
+    with ThreadPoolExecutor() as threads:
+        saved = threads.submit(net.save, path)
+        while not saved.done():
+            seen |= {entry.name for entry in tmp_path.iterdir()}
+
+    assert saved.exception() is None
+    assert {".model.safetensors.sagemaker-ignore"} == seen - {path.name}
 
 
 def test_anyone_may_read_a_saved_model(tmp_path: Path) -> None:

@@ -355,6 +355,18 @@ def test_what_nobody_foresaw_fails_the_job_with_a_sentence(
     assert ("Traceback" in caplog.text) == isinstance(error, ZeroDivisionError)
 
 
+def test_a_job_that_succeeds_leaves_no_failure_of_the_one_before(
+    train: Callable[..., int], paths: Paths, moon_rows: np.ndarray
+) -> None:
+    """A corrected job may run in the same place; with exit code 0 it would be a riddle (T14)."""
+    np.savetxt(paths.channels / "train" / "train.csv", moon_rows, delimiter=",")
+    assert 1 == train(epochs="many")
+    assert paths.failure.exists()
+    assert 0 == train(epochs=1)
+
+    assert not paths.failure.exists()
+
+
 def test_a_failure_that_cannot_be_written_is_in_the_log(
     train: Callable[..., int], paths: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:

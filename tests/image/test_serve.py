@@ -74,7 +74,7 @@ def test_csv_rows_get_the_models_scores(
 def test_each_row_scores_the_same_alone(
     server: Server, features: np.ndarray, scores: np.ndarray
 ) -> None:
-    """SingleRecord and MultiRecord give one file (B6)."""
+    """SingleRecord and MultiRecord give one file (B6, X38, X41)."""
     lines = [f"{x!r},{y!r}" for x, y in features[:20].astype(float).tolist()]
     alone = [float(server.score(line).text) for line in lines]
 
@@ -113,7 +113,7 @@ def test_batch_transform_gets_a_line_for_each_line(
     server: Server, features: np.ndarray, split: str
 ) -> None:
     """Mini-batches, assembled by joining the replies end to end, are the whole object's reply,
-    wherever it was split, and with its last newline or without (B5, B7, B11, B13, B14).
+    wherever it was split, and with its last newline or without (B5, B7, B11, B13, B14, X40).
     """
     spell = {"text/csv": "{},{}", "application/jsonlines": '{{"features": [{}, {}]}}'}[split]
     lines = [f"{spell.format(*row)}\n" for row in features.astype(float).tolist()]

@@ -141,7 +141,7 @@ def test_a_full_disk_fails_the_job(image: str, opt_ml: OptMl) -> None:
 
 
 def test_a_full_tmp_is_not_blamed_on_the_model(image: str, opt_ml: OptMl) -> None:
-    """What an archive holds is unpacked there (T32); the archive is sound where it has no room."""
+    """An archive is unpacked there (T32, T41), and is sound where it has no room."""
     model = opt_ml.channel.parent / "model"
     model.mkdir()
     with tarfile.open(model / "model.tar.gz", "w:gz") as archive:

@@ -249,8 +249,8 @@ def test_arguments_reach_the_dockerfile(project: Project) -> None:
 @needs_engine
 @pytest.mark.parametrize("kind", ["good", "old"])
 def test_buildx_is_told_to_attest_nothing(project: Project, registry: Registry, kind: str) -> None:
-    """An attestation makes an OCI index (I5). buildx before 0.10 has no such flags, and makes none.
-    What buildx itself then does is not tested here: a stand-in records what it is asked.
+    """An attestation makes an OCI index (I5, X25). buildx before 0.10 has no such flags, and makes
+    none. What buildx itself then does is not tested here: a stand-in records what it is asked.
     """
     record = project.buildx(kind)
     done = project.run("--tag", "v1", "--build-arg", "A=1 2")

@@ -1,0 +1,57 @@
+"""SIGTERM, wherever it finds the program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from simplenet.stop import Stop, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Freed:
+    """An object in the midst of whose freeing SIGTERM comes."""
+
+    def __del__(self) -> None:
+        """Let it come."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+
+def linger() -> None:
+    """Free such an object, and go on for longer than anyone would wait."""
+    Freed()
+    for _ in range(3_000):
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    """One that listens, and leaves no trace in the tests' process."""
+    signals, hook = (signal.SIGTERM, signal.SIGALRM), sys.unraisablehook
+    before = [signal.getsignal(number) for number in signals]
+    found = Stop()
+    found.listen()
+    yield found
+    sys.unraisablehook = hook
+    for number, handler in zip(signals, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_stop_that_python_drops_is_asked_for_again(
+    stop: Stop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is raised while an object is freed is dropped, with a traceback; a job that reads for an
+    hour must not go on (T8).
+    """
+    with pytest.raises(Stopped), stop.interrupts():
+        linger()
+
+    assert stop.requested
+    assert "Stopped" not in capsys.readouterr().err
