@@ -4,10 +4,10 @@
 
 There are 100 kills and the seed is 0 by default; the exit code is 1 on a fault.
 Each round starts `train` on the same `/opt/ml`, kills it with SIGKILL at a random moment, four
-times in five after training has begun, and looks at every file that is left and that SageMaker
-would upload: each must be whole. At the end a last job runs through, and its weights must equal,
-bit for bit, those of a job that was never killed. The program is started as
-`python -m simplenet.training`, so no container is needed; the files are the same.
+times in five after training has begun, and looks at every file that is left, but for those of
+temporary names that the next write takes again: each must be whole. At the end a last job runs
+through, and its weights must equal, bit for bit, those of a job that was never killed. The program
+is started as `python -m simplenet.training`, so no container is needed; the files are the same.
 """
 
 from __future__ import annotations
@@ -82,7 +82,6 @@ def run(paths: Paths) -> tuple[float, float]:
 def faults(paths: Paths) -> list[str]:
     """Return what is wrong with the files that are left."""
     found = []
-    # Whatever SageMaker would upload.
     for path in [*paths.checkpoints.glob("*"), *paths.model.glob("*")]:
         if path.suffix == IGNORED:
             continue
@@ -96,7 +95,7 @@ def faults(paths: Paths) -> list[str]:
 
 
 def weights(paths: Paths) -> dict[str, bytes]:
-    """Return the bits of a model's weights; the order of its header is not the same each time."""
+    """Return the bits of a model's weights."""
     with safe_open(paths.model_file, framework="np") as file:
         return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from client.files import replacing
 from client.names import LOCAL_OUTPUT
 from client.refusal import Refusal
 from client.storage import Prefix
@@ -112,9 +113,8 @@ def note_local_job(job: TrainingJob, description: Mapping[str, Any]) -> None:
         began=_utc(began),
         seconds=round((ended - began).total_seconds()) if began and ended else None,
     )
-    directory = LOCAL_OUTPUT / job.name
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / _NOTE).write_text(json.dumps(asdict(training), indent=2), "utf-8")
+    with replacing(LOCAL_OUTPUT / job.name / _NOTE) as temporary:
+        temporary.write_text(json.dumps(asdict(training), indent=2), "utf-8")
 
 
 def job_of_endpoint(sagemaker: Any, endpoint: str) -> str | None:

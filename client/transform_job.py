@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from client import aws_errors, hosting, interruption, media_types, sdk
+from client.files import replacing
 from client.training_job import ENDED, JobError
 
 if TYPE_CHECKING:
@@ -116,4 +117,5 @@ def tidy(file: Path) -> None:
     Each reply ends its last line itself, and "Line" has it ended once more.
     """
     lines = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(b"".join(line for line in lines if line.strip()))
+    with replacing(file) as temporary:
+        temporary.write_bytes(b"".join(line for line in lines if line.strip()))

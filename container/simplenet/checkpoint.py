@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from simplenet.atomic import IGNORED, replacing
+from simplenet.tensors import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ class Checkpoints:
         path = self.directory / name
         try:
             with replacing(path) as temporary:
-                temporary.write_bytes(save(tensors, metadata))  # save_file has a name of its own
+                write(temporary, tensors, metadata)
             self._own = [*(own for own in self._own if own != path), path]
             # What a kill left half written: its step may not be written again.
             halves = self.directory.glob(f".checkpoint-*{IGNORED}")

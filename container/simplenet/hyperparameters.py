@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_", "_kfold_")
 _FOREIGN_NAMES = ("default_user_module_name",)
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 
 
 class HyperparameterError(ValueError):
@@ -192,7 +192,7 @@ def _value(name: str, value: object, knob: Any) -> int | float:
 
 
 def _parse(text: str) -> object:
-    """Return the number that a text is, also one that JSON would not write so: `.1`, `1.`, `+2`."""
+    """Return what a text is as JSON, and also a number that JSON would not write so: `.1`, `+2`."""
     if not _NUMBER.fullmatch(text):
         return json.loads(text)
     return int(text) if text.strip().lstrip("+-").isdigit() else float(text)

@@ -119,10 +119,15 @@ def _begin(
     """Return the state to train from: a checkpoint's, an earlier model's, or a new one."""
     net = prepare(data.train, settings, cluster, stop)
     earlier = paths.channels / "model"
-    if any(cluster.each(earlier.is_dir())):
-        found = cluster.together(
-            lambda: previous.load(earlier, net) if earlier.is_dir() else net, stop
-        )
+    there = cluster.each(earlier.is_dir())
+    if any(there):
+        if not all(there):
+            without = [host for host, found in zip(cluster.hosts, there, strict=True) if not found]
+            raise ModelError(
+                f"Channel 'model' has not come to {', '.join(without)}; expected it on every host. "
+                "Give it as FullyReplicated, which is the default."
+            )
+        found = cluster.together(lambda: previous.load(earlier, net), stop)
         net.load_state_dict(found.state_dict())
         log.info("channel model: training goes on from the model in it")
     for channel in data.given().values():
@@ -147,7 +152,10 @@ def _begin(
     cluster.share(tensors.values())
     state.restore(tensors, state.history)
     if not cluster.first:
-        log.info("training begins in epoch %s, as on %s", state.epoch + 1, cluster.hosts[0])
+        log.info(
+            "training goes on after epoch %s and %s steps, as on %s",
+            *(state.epoch, state.step, cluster.hosts[0]),
+        )
     return state, checkpoints
 
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simplenet import few
+from simplenet import few, tensors
 from simplenet.atomic import replacing
 
 if TYPE_CHECKING:
@@ -157,8 +156,7 @@ class SimpleNet(nn.Module):
         metadata = {"format": FORMAT, "config": json.dumps(config)}
         try:
             with replacing(path) as temporary:
-                # save_file has a temporary name of its own, under which SageMaker would upload it.
-                temporary.write_bytes(save(weights, metadata))
+                tensors.write(temporary, weights, metadata)
         except OSError as error:
             raise ModelError(f"{path} could not be written: {error.strerror}.") from None
 

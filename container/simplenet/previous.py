@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from simplenet.channel import is_data
 from simplenet.model import ModelError, SimpleNet
@@ -30,13 +30,14 @@ def load(directory: Path, like: SimpleNet) -> SimpleNet:
     files = [path for path in sorted(directory.rglob("*")) if is_data(path, directory)]
     plain = [path for path in files if path.name == _NAME]
     archives = [path for path in files if path.name.endswith(".tar.gz")]
-    # All that a job left has an output.tar.gz beside it.
+    # Where the channel is all that a job left, output.tar.gz lies beside it.
     archives = [path for path in archives if path.name == "model.tar.gz"] or archives
     if len(plain) + len(archives) != 1:
-        found = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+        found = [str(path.relative_to(directory)) for path in files]
         raise ModelError(
             f"Channel 'model' ({directory}) holds {', '.join(found[:10]) or 'nothing'}; expected "
-            f"one model: a model.tar.gz that an earlier job left, or its {_NAME}."
+            f"one model: a model.tar.gz that an earlier job left, or its {_NAME}. Hidden and "
+            "marker files do not count."
         )
     net = SimpleNet.load(plain[0]) if plain else _unpack(archives[0], like)
     for name in ("input_dim", "hidden_dim"):
@@ -54,41 +55,47 @@ def _unpack(archive: Path, like: SimpleNet) -> SimpleNet:
     """Load the one member that is a model; no other is written anywhere, whatever its name is."""
     # A model of the right shape is little more than its numbers: anything far larger is none.
     limit = 2 * sum(4 * tensor.numel() for tensor in like.state_dict().values()) + (1 << 20)
-    net = None
-    try:
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in tar:
-                if PurePosixPath(member.name).name != _NAME or not member.isfile() or net:
-                    continue
-                content = tar.extractfile(member)
-                if content is None or member.size > limit:
-                    raise ModelError(
-                        f"{archive} holds a {_NAME} of {member.size:,} bytes; this job's model has "
-                        f"at most {limit:,}. It is of another shape."
-                    )
-                with content:
-                    net = _load(content, archive)
-            # The checksum of it all comes last.
-            while stream.read(1 << 20):
-                pass
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ModelError(
-            f"{archive} is not a whole gzip-compressed tar archive: {error}."
-        ) from None
-    if net is None:
-        raise ModelError(
-            f"{archive} holds no {_NAME}; expected what an earlier job of this image left."
-        )
-    return net
-
-
-def _load(content: IO[bytes], archive: Path) -> SimpleNet:
-    """Load a model from an archive, by which it is named where it cannot be."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / _NAME
-        with path.open("wb") as file:
-            shutil.copyfileobj(content, file)
+        try:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                members = [each for each in tar if each.isfile() and _is_model(each)]
+                # The checksum of it all comes last, and tells whether the numbers are right.
+                while stream.read(1 << 20):
+                    pass
+                if len(members) != 1:
+                    raise ModelError(
+                        f"{archive} holds {len(members) or 'no'} {_NAME}; expected one, as an "
+                        "earlier job of this image left it."
+                    )
+                if members[0].size > limit:
+                    raise ModelError(
+                        f"{archive} holds a {_NAME} of {members[0].size:,} bytes; this job's model "
+                        f"has at most {limit:,}. It is of another shape."
+                    )
+                with cast("IO[bytes]", tar.extractfile(members[0])) as content:
+                    _copy(content, path)
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ModelError(
+                f"{archive} is not a whole gzip-compressed tar archive: {error}."
+            ) from None
         try:
             return SimpleNet.load(path)
         except ModelError as error:
             raise ModelError(str(error).replace(str(path), f"{_NAME} in {archive}")) from None
+
+
+def _is_model(member: tarfile.TarInfo) -> bool:
+    return PurePosixPath(member.name).name == _NAME
+
+
+def _copy(content: IO[bytes], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file)
+    except OSError as error:
+        if isinstance(error, gzip.BadGzipFile):
+            raise
+        raise ModelError(
+            f"The model in channel 'model' cannot be unpacked to {path.parent}: {error.strerror}."
+        ) from None

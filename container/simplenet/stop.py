@@ -23,13 +23,14 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
-        self._interrupting = False
+        self._inside = False  # of `interrupts`
+        self._raised = False
 
     def listen(self) -> None:
         """Take SIGTERM from now on, and one that has waited since the program was started."""
         signal.signal(signal.SIGTERM, lambda *_: self.request())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        signal.signal(signal.SIGALRM, lambda *_: self.request())
+        signal.signal(signal.SIGALRM, lambda *_: self._raise())
         self._ask_again_where_dropped()
 
     def _ask_again_where_dropped(self) -> None:
@@ -38,7 +39,6 @@ class Stop:
 
         def look(dropped: sys.UnraisableHookArgs) -> None:
             if dropped.exc_type is Stopped:
-                self._interrupting = True
                 signal.setitimer(signal.ITIMER_REAL, 0.01)
             else:
                 hook(dropped)
@@ -52,14 +52,18 @@ class Stop:
             Stopped: inside of `interrupts`.
         """
         self.requested = True
-        if self._interrupting:
-            self._interrupting = False
+        if not self._raised:
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._inside:
+            self._raised = True
             raise Stopped
 
     @contextmanager
     def interrupts(self) -> Iterator[None]:
         """Raise `Stopped` as soon as the job is to stop, in the midst of whatever runs inside."""
-        self._interrupting = True
+        self._inside, self._raised = True, False
         try:
             if self.requested:
                 raise Stopped
@@ -68,4 +72,4 @@ class Stop:
             if self.requested:
                 raise Stopped
         finally:
-            self._interrupting = False
+            self._inside = False

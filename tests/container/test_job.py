@@ -355,7 +355,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_model(
     stop = Stop()
 
     def fill_and_stop() -> None:
-        monkeypatch.setattr("simplenet.checkpoint.save", full)
+        monkeypatch.setattr("simplenet.checkpoint.write", full)
         if stops:
             stop.request()
 
@@ -611,6 +611,7 @@ def test_an_archive_that_is_damaged_behind_its_model_is_refused(
 
 EMPTY = packed({"model.pkl": b"x", "model.safetensors/x": b""})
 BROKEN = packed({"model.safetensors": b"no weights"})
+TWO = packed({"model.safetensors": b"x", "old/model.safetensors": b"x"})
 HUGE = packed({"model.safetensors": bytes(2_000_000)})
 
 
@@ -620,8 +621,10 @@ HUGE = packed({"model.safetensors": bytes(2_000_000)})
         ({}, {}, "expected one model: a model.tar.gz"),
         ({"a.tar.gz": b"", "b.tar.gz": b""}, {}, "holds a.tar.gz, b.tar.gz; expected one model"),
         ({"model.tar.gz": b"no gzip"}, {}, "is not a whole gzip-compressed tar archive"),
-        ({"model.tar.gz": EMPTY}, {}, "holds no model.safetensors; expected what an earlier job"),
+        ({"model.tar.gz": EMPTY}, {}, "holds no model.safetensors; expected one, as an earlier"),
         ({"model.tar.gz": BROKEN}, {}, "model.tar.gz cannot be read as safetensors"),
+        ({"model.tar.gz": TWO}, {}, "holds 2 model.safetensors; expected one"),
+        ({"_v1": b""}, {}, "holds nothing; expected one model"),
         ({"model.tar.gz": HUGE}, {}, "holds a model.safetensors of 2,000,000 bytes; this job's m"),
         ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
         ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),

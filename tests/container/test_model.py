@@ -41,8 +41,8 @@ def test_a_saved_model_scores_the_same_when_loaded(tmp_path: Path) -> None:
     assert ["model.safetensors"] == [path.name for path in (tmp_path / "model").iterdir()]
 
 
-def test_a_model_has_no_name_that_is_uploaded_until_it_is_whole(tmp_path: Path) -> None:
-    """What lies there when a job is killed is packed, but for names that end so (T34, T38)."""
+def test_a_model_has_one_other_name_until_it_is_whole(tmp_path: Path) -> None:
+    """A kill leaves no other name behind, and this one the next write takes again (T34, T38)."""
     net, path = SimpleNet(500, 20_000), tmp_path / "model.safetensors"
     seen = set()
     with ThreadPoolExecutor() as threads:
@@ -52,6 +52,14 @@ def test_a_model_has_no_name_that_is_uploaded_until_it_is_whole(tmp_path: Path) 
 
     assert saved.exception() is None
     assert {".model.safetensors.sagemaker-ignore"} == seen - {path.name}
+
+
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    """To the byte, so that its hash tells whether a job was repeated."""
+    drawn().save(tmp_path / "one")
+    SimpleNet.load(tmp_path / "one").save(tmp_path / "two")
+
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_anyone_may_read_a_saved_model(tmp_path: Path) -> None:

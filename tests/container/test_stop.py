@@ -19,9 +19,10 @@ class Freed:
     """An object in the midst of whose freeing SIGTERM comes."""
 
     def __del__(self) -> None:
-        """Let it come."""
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0)
+        """Let it come, and another."""
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
 
 
 def linger() -> None:
@@ -29,6 +30,7 @@ def linger() -> None:
     Freed()
     for _ in range(3_000):
         time.sleep(0.01)
+    pytest.fail("The job went on.")
 
 
 @pytest.fixture

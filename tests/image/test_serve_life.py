@@ -240,6 +240,7 @@ def test_unloading_frees_the_memory_of_every_worker(image: str, tmp_path: Path) 
     multi = ("--env", "SAGEMAKER_MULTI_MODEL=true", *TWO_WORKERS)
     url = "/opt/ml/models/large/model"
     with serving(image, tmp_path, *multi) as server:
+        engine.wait_until(lambda: len(server.workers()) == 2, "both workers are there")
         before = server.memory()
         models = f"{server.url}/models"
         requests.post(models, json={"model_name": "a", "url": url}, timeout=60)

@@ -151,7 +151,7 @@ def test_a_full_tmp_is_not_blamed_on_the_model(image: str, opt_ml: OptMl) -> Non
 
     job = train(image, opt_ml, "--tmpfs", "/tmp:size=64k")  # noqa: S108
 
-    assert_refused(job, opt_ml, ["No space left"])
+    assert_refused(job, opt_ml, ["cannot be unpacked to /tmp/", "No space left"])
     assert "gzip-compressed tar archive" not in opt_ml.failure.read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import sys
@@ -186,12 +187,36 @@ def test_a_job_of_several_hosts_goes_on_from_its_checkpoint(
     hosts[1].program.send(signal.SIGTERM)
     assert {0} == {*codes(*hosts)}, logs(*hosts)
     assert "SIGTERM: stopped early; the best model so far is kept." in logs(hosts[0])
+    assert "SIGTERM: stopped early; the best model so far is kept by 127.0.0.1." in logs(hosts[1])
     assert hosts[0].paths.model_file.exists()
     hosts = start(*parts, sharded=sharded, **settings)
     assert {0} == {*codes(*hosts)}, logs(*hosts)
     assert "going on from checkpoint-" in logs(hosts[0])
+    step = re.search(r"after epoch ([1-9]\d*) and \d+ steps, as on 127.0.0.1", logs(hosts[1]))
+    assert step, logs(hosts[1])
     resumed = hosts[0].take_weights()
     assert [] == [name for name in whole if not whole[name].equal(resumed[name])]
+
+
+@pytest.mark.parametrize("whose", [{1}, {2}, {1, 2}], ids=["first", "second", "both"])
+def test_an_earlier_model_must_have_come_to_all_hosts(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, tmp_path: Path, whose: set[int]
+) -> None:
+    """What one of them lacks they would not all go on from (T30, T32); each says so."""
+    for number in whose:
+        model = tmp_path / f"127.0.0.{number}" / "input" / "data" / "model"
+        model.mkdir(parents=True)
+        SimpleNet(2).save(model / "model.safetensors")
+    hosts = start(moon_rows, moon_rows, epochs=1)
+
+    if whose == {1, 2}:
+        assert [0, 0] == codes(*hosts), logs(*hosts)
+        assert 2 == logs(*hosts).count("channel model: training goes on from the model in it")
+    else:
+        assert [1, 1] == codes(*hosts), logs(*hosts)
+        (missing,) = {1, 2} - whose
+        sentence = f"Channel 'model' has not come to 127.0.0.{missing}; expected it on every host."
+        assert all(host.failure.startswith(sentence) for host in hosts)
 
 
 def test_a_host_that_ends_ends_the_others_with_a_sentence(
