@@ -35,6 +35,7 @@ def test_the_notebooks_hyperparameters_all_work() -> None:
     assert (seed.input_dim, seed.hidden_dim, seed.output_dim, seed.epochs) == (2, 20, 1, 80)
     assert (script.batch_size, script.lr, script.seed) == (64, 0.001, 1)
     assert script.weight_decay == 0.1
+    assert Hyperparameters.parse({"seed": str(2**63 - 1)})[0].seed == 2**63 - 1
 
 
 @pytest.mark.parametrize(

@@ -121,11 +121,13 @@ def test_patience_says_what_it_did(
     best = json.loads((split.output_data / "metrics.json").read_text())["epoch"]
     said = f"patience: validation_loss has not fallen since epoch {best}, whose weights are kept"
     assert said in caplog.messages
+    assert "patience needs" not in caplog.text
     caplog.clear()
     shutil.rmtree(split.channels / "validation")
     train(epochs=2, patience=2)
 
-    assert "patience needs a channel validation" in caplog.text
+    said = "patience needs a channel validation, and there is none: all epochs are trained"
+    assert said in caplog.messages
     assert "patience: validation" not in caplog.text
 
 
