@@ -211,9 +211,7 @@ def _fit(  # noqa: PLR0913, PLR0917
         after_step=after_step,
     )
     if settings.patience and data.validation is None:
-        log.warning(
-            "patience needs a channel validation, and there is none: all epochs are trained"
-        )
+        log.warning("patience needs a channel validation; without one all epochs are trained")
     for found in epochs:
         if cluster.first:
             log.info("%s", metrics.line(found))

@@ -126,7 +126,7 @@ def test_patience_says_what_it_did(
     shutil.rmtree(split.channels / "validation")
     train(epochs=2, patience=2)
 
-    said = "patience needs a channel validation, and there is none: all epochs are trained"
+    said = "patience needs a channel validation; without one all epochs are trained"
     assert said in caplog.messages
     assert "patience: validation" not in caplog.text
 
