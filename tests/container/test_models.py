@@ -250,7 +250,8 @@ def test_a_model_one_level_down_is_found(
     client = create_app(paths).test_client()
 
     assert 200 == client.post("/invocations", data="1,2").status_code
-    assert "Pack model.tar.gz with the file at the archive's root." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.endswith(" Pack model.tar.gz with the file at the archive's root.\n")
 
 
 @pytest.mark.parametrize(
