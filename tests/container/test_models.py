@@ -241,6 +241,18 @@ def test_thousands_are_listed_by_page(tmp_path: Path, many: FlaskClient, paths: 
     assert sorted(map(str, range(250))) == sorted(names)
 
 
+def test_the_next_page_is_asked_for_by_its_token(many: FlaskClient, paths: Paths) -> None:
+    """In the query, as AWS's multi-model server has it (H39); the last page has none."""
+    for number in range(150):
+        loading(many, str(number), str(paths.models / "small" / "model"))
+    first = many.get("/models").get_json()
+    rest = many.get("/models", query_string={"next_page_token": first["nextPageToken"]}).get_json()
+
+    assert "nextPageToken" not in rest
+    names = [model["modelName"] for model in first["models"] + rest["models"]]
+    assert sorted(map(str, range(150))) == sorted(names)
+
+
 def test_a_model_one_level_down_is_found(
     trained: Paths, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
