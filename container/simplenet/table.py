@@ -138,7 +138,8 @@ def _parse_ahead(
 ) -> Iterator[tuple[bytes, NDArray[np.float32] | None]]:
     """Parse the next blocks while one is used: pandas lets go of the interpreter meanwhile."""
     waiting: deque[tuple[bytes, Future[NDArray[np.float32] | None]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for block in blocks:
             waiting.append((block, pool.submit(_parse_quickly, block, columns)))
             if len(waiting) > threads:
@@ -146,6 +147,8 @@ def _parse_ahead(
                 yield first, parsed.result()
         for last, parsed in waiting:
             yield last, parsed.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # nobody waits for what is not wanted
 
 
 def _parse_quickly(block: bytes, columns: int | None) -> NDArray[np.float32] | None:
@@ -165,6 +168,10 @@ def _parse_quickly(block: bytes, columns: int | None) -> NDArray[np.float32] | N
 
 def _parse_plain(block: bytes) -> NDArray[np.float32] | None:
     """Parse unquoted numbers that are JSON's numbers too, or decline."""
+    return _parse_long_lines(block) if len(block) > 2 * BLOCK_BYTES else _parse_json(block)
+
+
+def _parse_json(block: bytes) -> NDArray[np.float32] | None:
     if block.translate(None, _PLAIN):
         return None
     try:
@@ -173,6 +180,29 @@ def _parse_plain(block: bytes) -> NDArray[np.float32] | None:
             return np.array(rows, dtype=np.float32, ndmin=2) if rows[0] else None
     except (ValueError, OverflowError):
         return None
+
+
+def _parse_long_lines(block: bytes) -> NDArray[np.float32] | None:
+    """Parse lines in parts: of one, all numbers at once are many objects, and no SIGTERM heard."""
+    lines = []
+    for line in block.split(b"\n"):
+        parts = [_parse_json(part) for part in _cut(line)]
+        lines.append([part for part in parts if part is not None])
+        if len(lines[-1]) < len(parts):
+            return None
+    try:
+        return np.concatenate([np.concatenate(parts, axis=1) for parts in lines])
+    except ValueError:  # not as many columns in each
+        return None
+
+
+def _cut(line: bytes) -> Iterator[bytes]:
+    """Cut a line between its cells into parts of about the length of a block."""
+    begin = 0
+    while (end := line.find(b",", begin + BLOCK_BYTES)) >= 0:
+        yield line[begin:end]
+        begin = end + 1
+    yield line[begin:]
 
 
 class _Undecoded:
