@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import threading
-import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from simplenet import meeting
+from simplenet.meeting import ClusterError, Meeting
 from simplenet.stop import Stopped
 
 if TYPE_CHECKING:
@@ -34,21 +35,10 @@ log = logging.getLogger("train")
 
 T = TypeVar("T")
 
-#: The port of AWS's own training toolkit: known to be open between the hosts of a job.
-#: https://github.com/aws/sagemaker-training-toolkit/blob/master/src/sagemaker_training/params.py
-PORT = 7777
-
-#: Seconds after which a host that answers nothing is taken for lost.
-SILENCE = 50
-
 _POLL = 0.1
 
 # So few are sent to all in half the time that a sum takes, which goes round the hosts twice.
 _FEW_NUMBERS = 1 << 14
-
-
-class ClusterError(ValueError):
-    """Hosts that do not come together, or one that was lost; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -91,57 +81,36 @@ class Cluster:
         """How many hosts there are."""
         return len(self.hosts)
 
-    def connect(self, wait: float) -> None:
-        """Find the other hosts and join them, within so many seconds.
-
-        SageMaker's DNS "may not be immediately available", and instances do not start at the same
-        time.
+    def connect(self, wait: float, stop: Stop) -> None:
+        """Meet the other hosts within so many seconds, and join them.
 
         Raises:
-            ClusterError: if one does not appear in time.
+            Stopped: if one of the hosts is asked to stop before they have met.
+            ClusterError: if one does not come in time, fails before, or is lost.
         """
         if self.size == 1:
             return
         from torch import distributed  # noqa: PLC0415  # time that one host need not spend
 
-        limit = time.monotonic() + wait
-        _wait_for_names(self.hosts, wait, limit)
+        store = Meeting(self.hosts, self.rank).join(wait, stop)
         # gloo and nccl take their interface from the environment only.
         if self.interface is not None and self.interface in dict(socket.if_nameindex()).values():
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = self.interface
-        if not self.first:
-            _wait_for_port(self.hosts[0], wait, limit)
-        silence = timedelta(seconds=SILENCE)
         try:
-            store = distributed.TCPStore(  # type: ignore[attr-defined]  # not in its __all__
-                self.hosts[0],
-                PORT,
-                is_master=self.first,
-                timeout=silence,
-                wait_for_workers=False,
-                master_listen_fd=_listen() if self.first else None,
-            )
-            # Python asks again and again, since a wait inside of the store would not hear SIGTERM.
-            store.add("here", 1)
-            store.set(f"here-{self.rank}", "yes")
-            while store.add("here", 0) < self.size:
-                if time.monotonic() > limit:
-                    missing = [
-                        host
-                        for rank, host in enumerate(self.hosts)
-                        if not store.check([f"here-{rank}"])
-                    ]
-                    raise ClusterError(_absent(missing, wait))
-                time.sleep(_POLL)
             distributed.init_process_group(
                 "nccl" if self.device.type == "cuda" else "gloo",
                 store=store,
                 rank=self.rank,
                 world_size=self.size,
-                timeout=silence,
+                timeout=timedelta(seconds=meeting.SILENCE),
             )
         except RuntimeError as error:
             raise self._lost(error) from None
+
+    def decline(self) -> None:
+        """Tell the other hosts that this one fails before it has met them."""
+        if self.size > 1:
+            Meeting(self.hosts, self.rank).decline()
 
     def leave(self) -> None:
         """Part once everyone has come this far: what the first host writes is then written."""
@@ -250,7 +219,7 @@ class Cluster:
                 raise error
             if failures:
                 name = self.hosts[int(whose) - 1] if failures == 1 else "Another host"
-                raise ClusterError(f"{name} failed; its own log and failure file say why.")
+                raise ClusterError(meeting.failed(name))
             if stopped:
                 stop.requested = True
                 raise Stopped
@@ -260,63 +229,10 @@ class Cluster:
     def _lost(self, error: RuntimeError) -> ClusterError:
         """Name the host that the transport's message is about."""
         found = re.search(r"\[(?:::ffff:)?([0-9a-fA-F.:]+)\]:\d+", str(error))
-        names = {_address(host): host for host in self.hosts}
+        names = {meeting.address(host): host for host in self.hosts}
         who = names.get(found[1]) if found else None
-        if who is None or who == self.hosts[self.rank]:
-            who = " or ".join(host for host in self.hosts if host != self.hosts[self.rank])
         log.info("transport: %s", str(error).partition("\n")[0])
-        return ClusterError(
-            f"Lost contact with {who}: it ended, or was silent for {SILENCE} s. Its own log and "
-            "failure file say why, unless its machine is gone."
-        )
-
-
-def _wait_for_names(hosts: Iterable[str], wait: float, limit: float) -> None:
-    """Wait until all names resolve: SageMaker's DNS may come later than its containers."""
-    missing = [host for host in hosts if not _address(host)]
-    if missing:
-        log.info("waiting up to %g s for the names of %s", wait, ", ".join(missing))
-    while missing:
-        if time.monotonic() > limit:
-            raise ClusterError(_absent(missing, wait))
-        time.sleep(_POLL)
-        missing = [host for host in missing if not _address(host)]
-
-
-def _wait_for_port(host: str, wait: float, limit: float) -> None:
-    """Wait until the first host listens."""
-    while True:
-        left = limit - time.monotonic()
-        try:
-            with socket.create_connection((host, PORT), timeout=max(_POLL, left)):
-                return
-        except OSError:
-            if time.monotonic() > limit:
-                raise ClusterError(_absent([host], wait)) from None
-        time.sleep(_POLL)
-
-
-def _listen() -> int:
-    """Return a socket that listens at the port of the job: torch's message names no port."""
-    try:
-        return socket.create_server(("", PORT)).detach()
-    except OSError as error:
-        raise ClusterError(
-            f"Port {PORT}, at which the hosts of a job meet, cannot be used here: "
-            f"{error.strerror}. End what else listens there."
-        ) from None
-
-
-def _address(host: str) -> str | None:
-    try:
-        return socket.gethostbyname(host)
-    except OSError:
-        return None
-
-
-def _absent(hosts: Iterable[str], wait: float) -> str:
-    return (
-        f"After {wait:g} s there is still no {' and no '.join(hosts)}; expected all hosts of "
-        f"resourceconfig.json to be found by name and to reach each other at port {PORT}. "
-        "Look at their logs, and at the security group of the job's VPC."
-    )
+        if who is None or who == self.hosts[self.rank]:
+            others = [host for host in self.hosts if host != self.hosts[self.rank]]
+            return ClusterError(meeting.lost(others))
+        return ClusterError(meeting.lost([who]))

@@ -18,9 +18,10 @@ from simplenet import __version__, inputs, metrics, previous, threads
 from simplenet.atomic import replacing
 from simplenet.channel import ChannelError
 from simplenet.checkpoint import CheckpointError, Checkpoints
-from simplenet.cluster import Cluster, ClusterError
+from simplenet.cluster import Cluster
 from simplenet.fitting import TrainingError, check_reach, fit, prepare
 from simplenet.hyperparameters import HyperparameterError, Hyperparameters
+from simplenet.meeting import ClusterError
 from simplenet.model import ModelError, SimpleNet
 from simplenet.state import State
 from simplenet.stop import Stop, Stopped
@@ -62,15 +63,18 @@ def train(paths: Paths, stop: Stop) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cluster = Cluster.read(paths.resource_config, device)
     log.info("host %s of %s", cluster.hosts[cluster.rank], ", ".join(cluster.hosts))
-    settings = _read_settings(paths)
+    try:
+        settings = _read_settings(paths)
+    except Exception:
+        cluster.decline()
+        raise
     log.info(
         "device %s; threads: %s for a batch, at most %s to evaluate",
         *(device, threads.enough(settings.batch_size * settings.hidden_dim)),
         torch.get_num_threads(),
     )
     try:
-        with stop.interrupts():
-            cluster.connect(settings.wait_seconds)
+        cluster.connect(settings.wait_seconds, stop)
         data = cluster.together(lambda: inputs.read(paths), stop)
         data = inputs.agree(data, cluster, stop)
         state, checkpoints = _begin(paths, data, settings, cluster, stop)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from simplenet.channel import Channel
-from simplenet.cluster import Cluster, ClusterError
+from simplenet.cluster import Cluster
+from simplenet.meeting import ClusterError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from simplenet import hyperparameters
-from simplenet.cluster import PORT, SILENCE
+from simplenet.meeting import PORT, SILENCE
 from simplenet.paths import Paths
 
 TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")

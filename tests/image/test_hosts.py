@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,20 @@ from tests import engine
 from tests.host import Trained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.docker
 
 # More than any of these jobs needs before it is stopped.
 ENDLESS = 1_000_000
+
+# The program `train`, but with less patience.
+IMPATIENT = """
+from simplenet import meeting, training
+meeting.SILENCE = 3
+raise SystemExit(training.main())
+"""
 
 
 @dataclass(frozen=True)
@@ -49,17 +57,22 @@ class Host(Trained):
 
 @pytest.fixture
 def start(tmp_path: Path, image: str) -> Iterator[Callable[..., list[Host]]]:
-    """Starts a job of so many hosts, all with the same rows."""
+    """Starts a job of so many hosts, all with the same rows; some may do something else."""
     with ExitStack() as stack:
         network = engine.unique_name()
         engine.docker("network", "create", network)
         stack.callback(engine.docker, "network", "rm", network)
 
-        def run(count: int, rows: np.ndarray, **settings: float) -> list[Host]:
+        def run(
+            count: int,
+            rows: np.ndarray,
+            commands: Sequence[tuple[str, ...]] = (("train",),),
+            **settings: float,
+        ) -> list[Host]:
             names = [f"algo-{number}" for number in range(1, count + 1)]
             given = {name: str(value) for name, value in settings.items()}
             hosts = []
-            for name in names:
+            for name, command in zip(names, cycle(commands), strict=False):
                 paths = Paths(tmp_path / name)
                 train = paths.channels / "train"
                 for directory in (train, paths.hyperparameters.parent, paths.checkpoints):
@@ -70,7 +83,7 @@ def start(tmp_path: Path, image: str) -> Iterator[Callable[..., list[Host]]]:
                 paths.resource_config.write_text(json.dumps(resources))
                 options = ("--network", network, "--network-alias", name)
                 container = engine.container(
-                    *options, "--volume", f"{paths.root}:/opt/ml", image, "train"
+                    *options, "--volume", f"{paths.root}:/opt/ml", image, *command
                 )
                 hosts.append(Host(paths, stack.enter_context(container)))
             return hosts
@@ -119,3 +132,22 @@ def test_a_host_that_falls_silent_ends_the_others_with_a_sentence(
 
     assert 1 == first.wait(), first.log()
     assert first.failure.startswith("Lost contact with algo-2: it ended, or was silent for 50 s.")
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_a_host_that_was_there_and_ended_before_they_met_ends_the_other(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, gone: int
+) -> None:
+    """Its name was known and is not any more, so it is not waited for as long as for one that has
+    not come yet (T12, T50).
+    """
+    commands = [
+        ("sleep", "1000") if number == gone else ("python", "-c", IMPATIENT) for number in (1, 2)
+    ]
+    hosts = start(2, moon_rows, commands)
+    ended = hosts.pop(gone - 1)
+    hosts[0].wait_for(f" s for algo-{gone}")
+    engine.docker("kill", ended.name)
+
+    assert [1] == codes(*hosts), logs(*hosts)
+    assert hosts[0].failure.startswith(f"Lost contact with algo-{gone}: it ended, or was silent")

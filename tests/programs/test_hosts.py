@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from simplenet import meeting
 from simplenet.model import SimpleNet
 from simplenet.paths import Paths
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 # More than any of these jobs needs before it is stopped.
 ENDLESS = 1_000_000
 
-# The program `train`, but at a port that no other job of this machine meets at.
+# The program `train`, but at a port that no other job of this machine meets at, and with less
+# patience, if it is to be tried.
 TRAIN = """
 import runpy, sys
-from simplenet import cluster
-cluster.PORT = int(sys.argv[1])
+from simplenet import meeting
+meeting.PORT, meeting.SILENCE = map(int, sys.argv[1:])
 runpy.run_module("simplenet.training", run_name="__main__")
 """
 
@@ -64,7 +66,8 @@ def start(tmp_path: Path, port: int) -> Iterator[Callable[..., list[Host]]]:
             sharded: bool = False,
             strangers: tuple[str, ...] = (),
             validation: np.ndarray | None = None,
-            **settings: float,
+            silence: int = meeting.SILENCE,
+            **settings: float | str,
         ) -> list[Host]:
             # All of them are this machine's.
             names = [f"127.0.0.{number}" for number in range(1, len(parts) + 1)]
@@ -92,7 +95,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Callable[..., list[Host]]]:
                 paths.hyperparameters.write_text(json.dumps(given))
                 paths.resource_config.write_text(json.dumps(resources))
                 paths.input_data_config.write_text(json.dumps(channels))
-                command = [sys.executable, "-c", TRAIN, str(port)]
+                command = [sys.executable, "-c", TRAIN, str(port), str(silence)]
                 hosts.append(Host(paths, stack.enter_context(started(command, paths))))
             return hosts
 
@@ -239,7 +242,7 @@ def test_a_host_that_never_comes_ends_the_others_with_a_sentence(
 
     assert [1, 1] == codes(*hosts), logs(*hosts)
     for host in hosts:
-        assert "waiting up to 1 s for the names of algo-3.invalid" in logs(host)
+        assert re.search(r"waiting up to 1 s for (127.0.0.2 and )?algo-3.invalid", logs(host))
         assert host.failure.startswith("After 1 s there is still no algo-3.invalid; expected all")
 
 
@@ -253,6 +256,62 @@ def test_a_host_whose_program_never_comes_ends_the_others_with_a_sentence(
 
     assert [1] == codes(other), logs(other)
     assert other.failure.startswith(f"After 1 s there is still no 127.0.0.{idle}; expected all")
+
+
+@pytest.mark.parametrize("whose", [1, 2])
+def test_sigterm_to_a_host_that_waits_ends_them_all(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, whose: int
+) -> None:
+    """Also before all have met, the others are told (T8, T50)."""
+    hosts = start(moon_rows, moon_rows, None)
+    for host in hosts:
+        host.program.wait_for(" s for 127.0.0.3")
+    hosts[whose - 1].program.send(signal.SIGTERM)
+
+    assert [0, 0] == codes(*hosts), logs(*hosts)
+    assert "SIGTERM: stopped before training began; there is no model yet." in logs(hosts[0])
+    assert "SIGTERM: stopped before training began." in logs(hosts[1])
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_sigterm_to_a_host_that_waits_for_the_first_or_all_others_ends_it(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, other: int
+) -> None:
+    """Nobody is there who could be told (T8)."""
+    (host,) = start(*[None if number == other else moon_rows for number in (1, 2)])
+    host.program.wait_for(f" s for 127.0.0.{other}")
+    host.program.send(signal.SIGTERM)
+
+    assert 0 == host.program.code(), logs(host)
+    assert "SIGTERM: stopped before training began" in logs(host)
+
+
+@pytest.mark.parametrize("whose", [1, 2])
+def test_a_host_that_fails_before_it_meets_the_others_ends_them(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, whose: int
+) -> None:
+    """It says why, and the one that waits for it says who (T12, T50)."""
+    (waiting,) = start(*[None if number == whose else moon_rows for number in (1, 2)])
+    waiting.program.wait_for(f" s for 127.0.0.{whose}")
+    (failing,) = start(*[moon_rows if number == whose else None for number in (1, 2)], epochs="few")
+
+    assert [1, 1] == codes(waiting, failing), logs(waiting, failing)
+    assert "Hyperparameter epochs is 'few'" in failing.failure
+    assert f"127.0.0.{whose} failed; its own log and failure file say why." == waiting.failure
+
+
+@pytest.mark.parametrize("whose", [1, 2])
+def test_a_host_that_is_lost_while_they_meet_ends_the_others(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, whose: int
+) -> None:
+    """They do not wait for it as long as for one that they have not seen (T12, T50)."""
+    hosts = start(moon_rows, moon_rows, None, silence=3)
+    for host in hosts:
+        host.program.wait_for(" s for 127.0.0.3")
+    hosts.pop(whose - 1).program.send(signal.SIGKILL)
+
+    assert [1] == codes(*hosts), logs(*hosts)
+    assert hosts[0].failure.startswith(f"Lost contact with 127.0.0.{whose}: it ended, or was")
 
 
 def test_a_port_that_is_taken_is_named(
