@@ -14,12 +14,16 @@ from simplenet.app import create_app
 from simplenet.paths import Paths
 from simplenet.stop import Stop
 
+from tests.container.opt_ml import put
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from flask.testing import FlaskClient
+
+    from tests.conftest import Moons
 
 
 @pytest.fixture
@@ -31,6 +35,17 @@ def paths(tmp_path: Path) -> Paths:
     (paths.channels / "train").mkdir(parents=True)
     paths.model.mkdir()
     paths.failure.parent.mkdir()
+    return paths
+
+
+@pytest.fixture
+def split(paths: Paths, moons: Moons, moon_rows: np.ndarray) -> Paths:
+    """A job with the channels train, validation and test, and a place for checkpoints."""
+    rest = np.column_stack([moons.test_labels, moons.test_features])
+    put(paths, "train", moon_rows)
+    put(paths, "validation", rest[:75])
+    put(paths, "test", rest[75:])
+    paths.checkpoints.mkdir()
     return paths
 
 
