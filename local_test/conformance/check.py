@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 # Each of these registers its rules.
-from conformance import batch, image, multi_model, training  # noqa: F401
+from conformance import batch, image, multi_model  # noqa: F401
 from conformance.engine import Engine, EngineError
 from conformance.rule import RULES, Rule, Verdict, judge
 from conformance.run import Run
 from conformance.serving import requests, shutdown, surroundings  # noqa: F401
+from conformance.training import ending, hosts, refusals, stops  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
