@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from simplenet.atomic import IGNORED, replacing
@@ -22,14 +23,12 @@ from simplenet.tensors import write
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
     from simplenet.state import State
 
 log = logging.getLogger("train")
 
 #: Names the kind and the version of the file, so that another one is refused and not misread.
-FORMAT = "simplenet checkpoint v1"
+FORMAT = "simplenet checkpoint v2"
 
 # Two, so that there is one left when the last turns out to be damaged.
 _KEPT = 2
@@ -75,10 +74,12 @@ class Checkpoints:
             return None
         name = f"checkpoint-{state.epoch:07}-{state.step:010}.safetensors"
         tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
+        # No metadata, of which a reader takes only so much.
+        history = bytearray(json.dumps(state.history).encode())
+        tensors["history"] = torch.frombuffer(history, dtype=torch.uint8)
         metadata = {
             "format": FORMAT,
             "fingerprint": json.dumps(self.fingerprint),
-            "history": json.dumps(state.history),
         }
         metadata["checksum"] = str(_checksum(tensors, metadata))
         path = self.directory / name
@@ -137,7 +138,8 @@ def _read(path: Path, fingerprint: dict[str, Any]) -> Checkpoint:
         raise CheckpointError(
             f"{path} is of a job with other data, hyperparameters or hosts and is passed over."
         )
-    return Checkpoint(path, tensors, json.loads(metadata["history"]))
+    history = json.loads(tensors.pop("history").numpy().tobytes())
+    return Checkpoint(path, tensors, history)
 
 
 def _checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> int:

@@ -122,7 +122,7 @@ class Hyperparameters:
                 spelt[known] = name
                 settings[known] = _value(name, value, knobs[known])
             elif not name.startswith(_FOREIGN_PREFIXES) and name not in _FOREIGN_NAMES:
-                raise HyperparameterError(_unknown(name, list(knobs)))
+                raise HyperparameterError(_unknown(name, knobs))
         return cls(**settings), frozenset(settings)  # type: ignore[arg-type]  # _value saw the type
 
 
@@ -202,7 +202,13 @@ def _show(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name.replace("-", "_").lower(), known, n=1)
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    words = name.replace("-", "_").lower()
+    close = difflib.get_close_matches(words, known, n=1) or [
+        # learning_rate is what it says of lr
+        other
+        for other, knob in known.items()
+        if knob.metadata["help"].startswith(words.replace("_", " "))
+    ]
     hint = f" Did you mean {close[0]}?" if close else ""
     return f"Hyperparameter {name!r} is not known.{hint} Known are: {', '.join(known)}."

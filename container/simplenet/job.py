@@ -103,7 +103,7 @@ def train(paths: Paths, stop: Stop) -> None:
         _save(net, paths)
     final = _settle(state) if stopped else _final(net, state, data, settings, cluster, stop)
     if cluster.first:
-        _write_metrics(paths, state, final)
+        _report(paths, state, final)
     cluster.leave()
 
 
@@ -216,10 +216,10 @@ def _fit(  # noqa: PLR0913, PLR0917
     )
     if settings.patience and data.validation is None:
         log.warning("patience needs a channel validation; without one all epochs are trained")
-    for found in epochs:
+    for number, found in enumerate(epochs):
         if cluster.first:
             log.info("%s", metrics.line(found))
-            if data.validation is not None and "validation_roc_auc" not in found:
+            if not number and data.validation is not None and "validation_roc_auc" not in found:
                 log.info("validation_roc_auc needs both classes; the channel has one")
     if state.epoch < settings.epochs and not stop.requested:
         log.info(
@@ -243,7 +243,7 @@ def _keep_what_was_learnt(paths: Paths, settings: Hyperparameters, cluster: Clus
     state = State(SimpleNet(input_dim, settings.hidden_dim, settings.output_dim))
     state.restore(found.tensors, found.history)
     _save(state.result(), paths)
-    _write_metrics(paths, state, _settle(state))
+    _report(paths, state, _settle(state))
 
 
 def _save(net: SimpleNet, paths: Paths) -> None:
@@ -280,7 +280,7 @@ def _final(  # noqa: PLR0913, PLR0917
     return final
 
 
-def _write_metrics(paths: Paths, state: State, final: dict[str, float]) -> None:
+def _report(paths: Paths, state: State, final: dict[str, float]) -> None:
     """Log the numbers once more, and leave them where SageMaker packs them into output.tar.gz.
 
     A tuning job takes the last value of its objective, so it must be that of the network kept.

@@ -7,7 +7,6 @@ https://github.com/huggingface/safetensors#format
 
 from __future__ import annotations
 
-import errno
 import json
 from typing import TYPE_CHECKING
 
@@ -17,17 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
-
-# "There is a limit on the size of the header of 100MB": no reader takes a longer one.
-_HEADER_BYTES = 100_000_000
+_KINDS = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors that lie on the CPU, and what describes them; the same give the same bytes.
 
-    Raises:
-        OSError: if they cannot be written, or the metadata is too long to be read again.
+    "There is a limit on the size of the header of 100MB", in which the metadata is: a reader takes
+    no more.
     """
     # The widest first, so that each lies where a reader may map it.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
@@ -39,8 +35,6 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > _HEADER_BYTES:
-        raise OSError(errno.EFBIG, "Its metadata is longer than a reader takes", str(path))
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:

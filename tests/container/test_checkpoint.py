@@ -218,7 +218,7 @@ def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
     assert [split.model_file] == list(split.model.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["cut", "bit", "history", "names", "empty", "pickle"])
+@pytest.mark.parametrize("damage", ["cut", "bit", "history", "names", "unsigned", "empty", "pickle"])
 def test_of_a_damaged_checkpoint_the_one_before_is_used(
     split: Paths, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -234,6 +234,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(
         "bit": bytes(content),
         "history": newest.read_bytes().replace(b"train_loss", b"train_lost", 1),
         "names": newest.read_bytes().replace(b"fingerprint", b"fingerprunt", 1),
+        "unsigned": newest.read_bytes().replace(b'"checksum"', b'"checksun"', 1),
         "empty": b"",
         "pickle": b"\x80\x04}.",
     }

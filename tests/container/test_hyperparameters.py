@@ -56,6 +56,7 @@ def test_what_sagemakers_tools_add_is_ignored(name: str) -> None:
     ("given", "sentence"),
     [
         ({"epoch": "80"}, "Hyperparameter 'epoch' is not known. Did you mean epochs? Known are: "),
+        ({"Learning-Rate": "1"}, "'Learning-Rate' is not known. Did you mean lr? Known are: "),
         ({"frobnicate": "1"}, "Hyperparameter 'frobnicate' is not known. Known are: input_dim, "),
         ({"epochs": "many"}, "epochs is 'many'; expected a whole number from 1 to 1,000,000 (pass"),
         ({"epochs": "0"}, "epochs is '0'; expected a whole number from 1 to"),
