@@ -33,7 +33,7 @@ _MANY_COLUMNS = 1_000
 
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 _QUOTED = re.compile(rb'(?<![^,\r\n])"([^",\r\n]*)"(?![^,\r\n])')
-_PLAIN = b"0123456789+-.eE,\n"
+_PLAIN = b"0123456789+-.eE,\n \t"
 _UNUSUAL = b'uUsS"\v\f\xef'
 _END = b"\r\n\t "
 _ENDS = tuple(bytes([byte]) for byte in _END)
@@ -167,7 +167,8 @@ def _parse_quickly(block: bytes, columns: int | None) -> NDArray[np.float32] | N
 
 
 def _parse_plain(block: bytes) -> NDArray[np.float32] | None:
-    """Parse unquoted numbers that are JSON's numbers too, or decline."""
+    """Parse numbers that are JSON's numbers too, or decline."""
+    block = _unquoted(block.replace(b"\r\n", b"\n"))
     return _parse_long_lines(block) if len(block) > 2 * BLOCK_BYTES else _parse_json(block)
 
 
@@ -180,6 +181,11 @@ def _parse_json(block: bytes) -> NDArray[np.float32] | None:
             return np.array(rows, dtype=np.float32, ndmin=2) if rows[0] else None
     except (ValueError, OverflowError):
         return None
+
+
+def _unquoted(block: bytes) -> bytes:
+    """Return the block without the quotes that are around a whole cell."""
+    return _QUOTED.sub(rb"\1", block) if b'"' in block else block
 
 
 def _parse_long_lines(block: bytes) -> NDArray[np.float32] | None:
@@ -223,8 +229,7 @@ def _parse_with_pandas(block: bytes) -> NDArray[np.float32] | None:
     # word gets past it as a finite number. It does not see a blank line at the end of what it is
     # given. A quote that is not around a whole cell it takes for part of the number, or of several,
     # and a byte-order mark (which begins with \xef) anywhere for nothing.
-    if b'"' in block:
-        block = _QUOTED.sub(rb"\1", block)
+    block = _unquoted(block)
     if any(byte in block for byte in _UNUSUAL) or block.endswith((b"\n", b"\r")):
         return None
     try:

@@ -218,7 +218,9 @@ def test_the_newest_two_checkpoints_are_kept(split: Paths) -> None:
     assert [split.model_file] == list(split.model.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["cut", "bit", "history", "names", "unsigned", "empty", "pickle"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "bit", "history", "names", "unsigned", "empty", "pickle"]
+)
 def test_of_a_damaged_checkpoint_the_one_before_is_used(
     split: Paths, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
