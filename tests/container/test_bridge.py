@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from typing import TYPE_CHECKING, Any
+from wsgiref.validate import validator
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -88,6 +89,67 @@ def through(
 def app(trained: Paths) -> Application:
     """The application, of one megabyte bodies."""
     return create_app(trained, SETTINGS)
+
+
+def echo(environ: WSGIEnvironment, start: StartResponse) -> list[bytes]:
+    """Give the body back, in two chunks."""
+    body = environ["wsgi.input"].read(2 << 20)
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [body[:2], body[2:]]
+
+
+def test_an_application_finds_what_wsgi_promises_it() -> None:
+    """Python's validator holds the bridge to PEP 3333; a header that is there twice has both."""
+    found: list[WSGIEnvironment] = []
+
+    def application(environ: WSGIEnvironment, start: StartResponse) -> list[bytes]:
+        found.append(environ)
+        return echo(environ, start)
+
+    headers = [(b"content-type", b"text/csv"), (b"x-some", b"1"), (b"x-some", b"2")]
+    answer = through(Bridge(validator(application), SETTINGS), [b"a", b"bcd"], headers)
+    (environ,) = found
+
+    assert (200, {"content-type": "text/plain"}, b"abcd") == answer
+    assert "1,2" == environ["HTTP_X_SOME"]
+    assert ("HTTP/1.1", "127.0.0.1", "8080") == tuple(
+        environ[name] for name in ("SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT")
+    )
+
+
+def test_a_body_may_take_all_the_room_there_is() -> None:
+    """And not a byte more; it counts until it is answered (B8)."""
+    bridge = Bridge(echo, Settings(max_payload_mb=2, bodies_mb=1))
+    for size, status in ((1 << 20, 200), ((1 << 20) + 1, 503), (1 << 20, 200)):
+        for headers in ([], [(b"content-length", str(size).encode())]):
+            answer = through(bridge, [b"1" * (size - 1), b"1"], headers)
+
+            assert status == answer[0]
+            assert status == 503 or answer[2] == b"1" * size
+
+
+@pytest.mark.parametrize(("expect", "left"), [(b"100-Continue", 2), (b"", 0)])
+def test_a_body_that_waits_for_leave_is_not_waited_for(expect: bytes, left: int) -> None:
+    """A client that asks first does not send a body that is too large; of another one it is read,
+    and dropped, or it would not see the answer. The application gets none of it (H29).
+    """
+    messages = [
+        {"type": "http.request", "body": b"12", "more_body": more_body}
+        for more_body in (True, False)
+    ]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", b"2000000"), (b"expect", expect)]
+    asyncio.run(Bridge(echo, SETTINGS)(scope(headers), receive, send))
+
+    assert left == len(messages)
+    assert b"" == sent[1]["body"]
 
 
 def test_a_body_in_pieces_is_one_body(app: Application) -> None:

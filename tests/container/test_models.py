@@ -152,6 +152,21 @@ def test_a_model_that_never_fits_is_507(many: FlaskClient, paths: Paths) -> None
     assert {"models": []} == many.get("/models").get_json()
 
 
+def test_a_model_that_the_machine_has_no_memory_for_is_507(
+    many: FlaskClient, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the limit would allow it (H38)."""
+
+    def load_nothing(_: Path) -> SimpleNet:
+        raise MemoryError
+
+    monkeypatch.setattr(SimpleNet, "load", load_nothing)
+    reply = loading(many, "a", str(paths.models / "small" / "model"))
+
+    assert 507 == reply.status_code
+    assert {"error": "The memory is full."} == reply.get_json()
+
+
 def test_memory_is_bounded_and_what_was_let_go_comes_back(
     tmp_path: Path, many: FlaskClient, paths: Paths
 ) -> None:
@@ -188,7 +203,7 @@ def test_another_worker_s_models_are_ours(tmp_path: Path, many: FlaskClient, pat
 def test_what_is_unloaded_is_let_go_of_however_soon(
     tmp_path: Path, many: FlaskClient, paths: Paths
 ) -> None:
-    """Also in the tick of the file system's clock in which a worker has just looked (H39)."""
+    """And not before; also in the tick of the clock in which a worker has just looked (H39)."""
     del many
     entries = _entries(tmp_path)
     one, other = (Models(entries, paths.models, "model.safetensors", 1 << 20) for _ in range(2))
@@ -196,6 +211,7 @@ def test_what_is_unloaded_is_let_go_of_however_soon(
         one.load("a", str(paths.models / "small" / "model"))
         net = weakref.ref(other.get("a"))
         other.release()
+        assert net() is not None
         one.unload("a")
         other.release()
         gc.collect()

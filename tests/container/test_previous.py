@@ -110,7 +110,7 @@ HUGE = packed({"model.safetensors": bytes(2_000_000)})
         ({"model.tar.gz": HUGE}, {}, "holds a model.safetensors of 2,000,000 bytes; this job's m"),
         ({"model.safetensors": b""}, {}, "cannot be read as safetensors"),
         ({"model.tar.gz": None}, {"hidden_dim": 9}, "has hidden_dim 20; this job has 9. Pass it"),
-        ({"model.safetensors": OTHER}, {}, "has input_dim 3; this job has 2."),
+        ({"model.safetensors": OTHER}, {}, "input_dim 3; this job has 2. Train on data of"),
         ({"model.safetensors": NAN}, {}, "holds weights that are no numbers, nan or inf."),
     ],
 )
