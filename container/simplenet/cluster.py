@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not in its __all__
 
     from simplenet.channel import Channel
     from simplenet.stop import Stop
@@ -88,11 +89,17 @@ class Cluster:
             Stopped: if one of the hosts is asked to stop before they have met.
             ClusterError: if one does not come in time, fails before, or is lost.
         """
-        if self.size == 1:
-            return
+        if self.size > 1:
+            Meeting(self.hosts, self.rank, stop).hold(wait, self._join)
+
+    def decline(self, stop: Stop) -> None:
+        """Tell the other hosts that this one fails before it has met them."""
+        if self.size > 1:
+            Meeting(self.hosts, self.rank, stop).decline()
+
+    def _join(self, store: TCPStore) -> None:
         from torch import distributed  # noqa: PLC0415  # time that one host need not spend
 
-        store = Meeting(self.hosts, self.rank).join(wait, stop)
         # gloo and nccl take their interface from the environment only.
         if self.interface is not None and self.interface in dict(socket.if_nameindex()).values():
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = self.interface
@@ -106,11 +113,6 @@ class Cluster:
             )
         except RuntimeError as error:
             raise self._lost(error) from None
-
-    def decline(self) -> None:
-        """Tell the other hosts that this one fails before it has met them."""
-        if self.size > 1:
-            Meeting(self.hosts, self.rank).decline()
 
     def leave(self) -> None:
         """Part once everyone has come this far: what the first host writes is then written."""

@@ -66,7 +66,7 @@ def train(paths: Paths, stop: Stop) -> None:
     try:
         settings = _read_settings(paths)
     except Exception:
-        cluster.decline()
+        cluster.decline(stop)
         raise
     log.info(
         "device %s; threads: %s for a batch, at most %s to evaluate",

@@ -1,24 +1,27 @@
 """The meeting of the hosts of one job: all of them come and go on together, or none goes on.
 
-They meet in a store of torch.distributed, which the first host keeps.
+They meet in a store of torch.distributed, which the first host keeps, and which it watches.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from simplenet.stop import Stop, Stopped
+from simplenet.stop import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not in its __all__
+
+    from simplenet.stop import Stop
 
 log = logging.getLogger("train")
 
@@ -29,8 +32,12 @@ PORT = 7777
 #: Seconds after which a host that gives no sign of life is taken for lost.
 SILENCE = 50
 
-# Seconds for which a host that goes tries to tell the others.
-_FAREWELL = 2
+# Seconds for which a host that goes tries to tell the others, and after which it goes anyhow.
+_FAREWELL = 1
+_PATIENCE = 3
+
+# Seconds for which a sign of life says that a host is there.
+_FRESH = 1
 
 _POLL = 0.1
 
@@ -43,135 +50,177 @@ class ClusterError(ValueError):
     """Hosts that do not come together, or one that was lost; the message names it."""
 
 
-@dataclass
 class Meeting:
     """The part that the host number `rank` of the `hosts` takes in their meeting."""
 
-    hosts: tuple[str, ...]
-    rank: int
-    # When a host last gave a sign of life, and how many it has given in the store.
-    _seen: dict[str, float] = field(default_factory=dict)
-    _signs: dict[str, int] = field(default_factory=dict)
-    _waited_for: list[str] = field(default_factory=list)
+    def __init__(self, hosts: tuple[str, ...], rank: int, stop: Stop) -> None:
+        self._hosts = hosts
+        self._rank = rank
+        self._stop = stop
+        #: How often a host has said in the store that it lives.
+        self._signs = dict.fromkeys(hosts, 0)
+        #: When it did last, or, as long as it has not come, when its name was last known.
+        self._last = dict[str, float]()
+        self._said = ""
+        self._progress = time.monotonic()
 
-    def join(self, wait: float, stop: Stop) -> TCPStore:
-        """Return the store, once every host has come to it, within so many seconds.
+    def hold(self, wait: float, then: Callable[[TCPStore], None]) -> None:
+        """Meet the other hosts within so many seconds, and do with their store what comes `then`.
 
         Raises:
-            Stopped: if one of them is asked to stop before.
+            Stopped: if one of them is asked to stop before they have met.
             ClusterError: if one does not come, fails before it comes, or is lost.
         """
-        try:
-            store, agreed = self._agree(wait, stop)
-        except RuntimeError:
-            if not self.rank:
-                raise
-            raise ClusterError(lost([self.hosts[0]])) from None
-        if agreed == _STOP:
-            stop.requested = True
-            raise Stopped
-        if agreed != _GO:
-            raise ClusterError(agreed)
-        return store
+        errors: list[BaseException] = []
+
+        def meet() -> None:
+            try:
+                then(self._meet(wait))
+            except (Exception, Stopped) as error:  # noqa: BLE001  # raised again below
+                errors.append(error)
+
+        thread = Thread(target=meet, daemon=True)
+        thread.start()
+        leave = math.inf
+        while thread.is_alive():
+            # Names may take long to be looked up, and torch waits for a host that is silent without
+            # an end: neither would hear SIGTERM.
+            thread.join(_POLL)
+            now = time.monotonic()
+            if self._stop.requested:
+                leave = min(leave, now + _PATIENCE)
+            if now > leave:
+                raise Stopped
+            if now > self._progress + SILENCE + _PATIENCE:
+                raise ClusterError(lost(self._hosts[:1] if self._rank else self._hosts[1:]))
+        if errors and self._rank and isinstance(errors[0], RuntimeError):  # the store is gone
+            raise Stopped if self._stop.requested else ClusterError(lost(self._hosts[:1]))
+        if errors:
+            raise errors[0]
 
     def decline(self) -> None:
         """Tell the others, as far as they are there, that this host has failed."""
-        with suppress(ClusterError, RuntimeError):
-            self._agree(_FAREWELL, Stop(), failed(self.hosts[self.rank]))
 
-    def _agree(self, wait: float, stop: Stop, proposal: str = "") -> tuple[TCPStore, str]:
-        """Return the store, and what the hosts do: of their proposals the first that is made.
+        def tell() -> None:
+            with suppress(ClusterError, RuntimeError, Stopped):
+                self._meet(_FAREWELL, failed(self._hosts[self._rank]))
 
-        Nothing in here waits for long, so that SIGTERM, which need not interrupt it, is seen.
-        """
+        thread = Thread(target=tell, daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
+
+    def _meet(self, wait: float, proposal: str = "") -> TCPStore:
+        """Return the store when all have come to it, or raise what one of them proposed first."""
+        from torch import distributed  # noqa: PLC0415  # time that one host need not spend
+
         until = time.monotonic() + wait
-        if self.rank:
-            self._find_first(wait, until, stop)
-        store = self._enter()
+        Thread(target=self._look_up_names, daemon=True).start()
+        if self._rank:
+            self._find_first(wait, until)
+        store: TCPStore = distributed.TCPStore(  # type: ignore[attr-defined]
+            self._hosts[0] if self._rank else "127.0.0.1",
+            PORT,
+            is_master=self._rank == 0,
+            timeout=timedelta(seconds=SILENCE),
+            wait_for_workers=False,
+            master_listen_fd=None if self._rank else _listen(),
+        )
         if not proposal:
             store.add("came", 1)
         while not store.check(["agreed"]):
-            store.add(_signs(self.hosts[self.rank]), 1)
-            if proposal := proposal or self._propose(store, wait, until, stop):
+            self._progress = time.monotonic()
+            store.add(_key(self._hosts[self._rank]), 1)
+            if proposal := proposal or self._propose(store, wait, until):
+                # Of several that propose something now, one is heard.
                 store.compare_set("agreed", "", proposal)
             else:
-                self._wait_for(self._missing(), until)
+                time.sleep(_POLL)
         agreed = store.get("agreed").decode()
-        if agreed != _GO:
-            self._leave(store)
-        return store, agreed
+        if agreed == _GO:
+            return store
+        self._leave(store)
+        if agreed == _STOP:
+            self._stop.requested = True
+            raise Stopped
+        raise ClusterError(agreed)
 
-    def _find_first(self, wait: float, until: float, stop: Stop) -> None:
+    def _find_first(self, wait: float, until: float) -> None:
         """Wait until the first host listens: SageMaker's DNS may come later than its containers."""
-        first = self.hosts[0]
+        first = self._hosts[0]
         while not _listens(first):
-            if silent := self._silent([first]):
+            now = self._progress = time.monotonic()
+            if self._stop.requested:
+                until = min(until, now + _FAREWELL)
+            if now > until:
+                raise Stopped if self._stop.requested else ClusterError(_absent([first], wait))
+            if silent := self._silent():
                 raise ClusterError(lost(silent))
-            if stop.requested:
-                until = min(until, time.monotonic() + _FAREWELL)
-            if time.monotonic() > until:
-                if stop.requested:
-                    raise Stopped
-                raise ClusterError(_absent([first], wait))
-            self._wait_for([first], until)
+            self._say(_waiting([first], wait))
+            time.sleep(_POLL)
 
-    def _enter(self) -> TCPStore:
-        from torch import distributed  # noqa: PLC0415  # time that one host need not spend
+    def _look_up_names(self) -> None:
+        """Look up the names of those that this host waits for, as long as it does."""
+        hosts = self._hosts[:1] if self._rank else self._hosts
+        while missing := [host for host in hosts if not self._signs[host]]:
+            for host in missing:
+                if address(host):
+                    self._last[host] = time.monotonic()
+            time.sleep(1)
 
-        return distributed.TCPStore(  # type: ignore[attr-defined]
-            self.hosts[0],
-            PORT,
-            is_master=self.rank == 0,
-            timeout=timedelta(seconds=SILENCE),
-            wait_for_workers=False,
-            master_listen_fd=None if self.rank else _listen(),
-        )
-
-    def _propose(self, store: TCPStore, wait: float, until: float, stop: Stop) -> str:
-        """Return what is to be done, as far as this host can see; nothing, if it is to wait."""
-        if stop.requested:
+    def _propose(self, store: TCPStore, wait: float, until: float) -> str:
+        """Return what is to be done, as far as this host can say; nothing, if it is to wait."""
+        if self._stop.requested:
             return _STOP
-        if store.add("came", 0) == len(self.hosts):
-            return _GO
-        if silent := self._silent(self.hosts, store):
-            return lost(silent)
-        return _absent(self._missing(), wait) if time.monotonic() > until else ""
-
-    def _silent(self, hosts: Iterable[str], store: TCPStore | None = None) -> list[str]:
-        """Return those of the hosts that have given signs of life, and none for long.
-
-        Until a host has come its sign is that its name is known, and then what it adds to the
-        store.
-        """
+        if self._rank:
+            # The first host watches them all, and says what it waits for.
+            self._signs[self._hosts[0]] = store.add(_key(self._hosts[0]), 0)
+            if store.check(["waiting"]):
+                self._say(store.get("waiting").decode())
+            return ""
+        self._look(store)
         now = time.monotonic()
-        for host in hosts:
-            signs = store.add(_signs(host), 0) if store else 0
-            if signs > self._signs.get(host, 0) or (not signs and address(host)):
-                self._seen[host], self._signs[host] = now, signs
-        return [host for host, last in self._seen.items() if now - last > SILENCE]
+        if silent := self._silent():
+            return lost(silent)
+        come = [host for host, signs in self._signs.items() if signs]
+        here = [host for host in come if now - self._last[host] < _FRESH]
+        if store.add("came", 0) == len(here) == len(self._hosts):
+            return _GO
+        missing = [host for host in self._hosts if host not in come]
+        if missing and now > until:
+            return _absent(missing, wait)
+        if missing:
+            store.set("waiting", _waiting(missing, wait))
+            self._say(_waiting(missing, wait))
+        return ""
 
-    def _missing(self) -> list[str]:
-        return [host for host in self.hosts if not self._signs.get(host)]
+    def _look(self, store: TCPStore) -> None:
+        """See who has given a sign of life since this host last looked."""
+        for host, before in self._signs.items():
+            signs = store.add(_key(host), 0)
+            if signs > before:
+                self._signs[host], self._last[host] = signs, time.monotonic()
 
-    def _wait_for(self, hosts: list[str], until: float) -> None:
-        """Wait a moment, having said for whom and how long in all, if that is new."""
-        if hosts and hosts != self._waited_for:
-            left = until - time.monotonic()
-            log.info("waiting up to %.0f s for %s", left, " and ".join(hosts))
-        self._waited_for = hosts
-        time.sleep(_POLL)
+    def _silent(self) -> list[str]:
+        """Return those that have been there, and have given no sign of life for long."""
+        now = time.monotonic()
+        return [host for host, last in [*self._last.items()] if now - last > SILENCE]
+
+    def _say(self, waiting: str) -> None:
+        if waiting != self._said:
+            log.info("%s", waiting)
+        self._said = waiting
 
     def _leave(self, store: TCPStore) -> None:
         """Go; but the first host, with which the store goes, not before the others know why."""
         with suppress(RuntimeError):
             known = store.add("know", 1)
             until = time.monotonic() + _FAREWELL
-            while not self.rank and known < len(self.hosts) and time.monotonic() < until:
+            while not self._rank and known < len(self._hosts) and time.monotonic() < until:
                 time.sleep(_POLL)
                 known = store.add("know", 0)
 
 
-def _signs(host: str) -> str:
+def _key(host: str) -> str:
     """Return the store's name for the number of signs of life of a host."""
     return f"signs of {host}"
 
@@ -197,6 +246,10 @@ def lost(hosts: Iterable[str]) -> str:
     )
 
 
+def _waiting(hosts: Iterable[str], wait: float) -> str:
+    return f"waiting up to {wait:g} s for {' and '.join(hosts)}"
+
+
 def _absent(hosts: Iterable[str], wait: float) -> str:
     return (
         f"After {wait:g} s there is still no {' and no '.join(hosts)}; expected all hosts of "
@@ -207,7 +260,7 @@ def _absent(hosts: Iterable[str], wait: float) -> str:
 
 def _listens(host: str) -> bool:
     try:
-        with socket.create_connection((host, PORT), timeout=_FAREWELL):
+        with socket.create_connection((host, PORT), timeout=_FRESH):
             return True
     except OSError:
         return False

@@ -251,16 +251,17 @@ def _parse_strictly(
     block: bytes, name: str, first_line: int, columns: int | None
 ) -> NDArray[np.float32]:
     """Parse line by line and cell by cell, and say where the first fault is."""
-    rows: list[list[float]] = []
+    rows: list[NDArray[np.float32]] = []
     for line, text in enumerate(re.split(rb"\r\n|\r|\n", block), first_line):
         where = f"{name}, line {line}"
         cells = _cells(text, where, columns if columns is not None or not rows else len(rows[0]))
-        rows.append([_number(cell, where, column, line) for column, cell in enumerate(cells, 1)])
+        numbers = (_number(cell, where, column, line) for column, cell in enumerate(cells, 1))
+        rows.append(np.fromiter(numbers, dtype=np.float32))
     return np.array(rows, dtype=np.float32)
 
 
-def _cells(text: bytes, where: str, columns: int | None) -> list[str]:
-    """Split one line into its cells."""
+def _cells(text: bytes, where: str, columns: int | None) -> Iterator[str]:
+    """Split one line into its cells, part by part, since one may be of any length."""
     if not text.strip():
         raise TableError(
             f"{where} is blank; expected numbers separated by commas. Remove the line."
@@ -272,16 +273,19 @@ def _cells(text: bytes, where: str, columns: int | None) -> list[str]:
             f"{where} has {_count(width, 'column')}; expected {columns:,}. "
             "Correct the line or drop it."
         )
-    try:
-        (cells,) = csv.reader([text.decode()], strict=True)
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{where} is not UTF-8 text (byte {error.start + 1} is {text[error.start]:#04x}); "
-            "save the file as plain CSV in UTF-8, uncompressed."
-        ) from None
-    except csv.Error as error:
-        raise TableError(f"{where} is not CSV: {error}. Numbers need no quotes.") from None
-    return cells
+    begin = 0
+    for part in _cut(text):
+        try:
+            (cells,) = csv.reader([part.decode()], strict=True)
+        except UnicodeDecodeError as error:
+            raise TableError(
+                f"{where} is not UTF-8 text (byte {begin + error.start + 1} is "
+                f"{part[error.start]:#04x}); save the file as plain CSV in UTF-8, uncompressed."
+            ) from None
+        except csv.Error as error:
+            raise TableError(f"{where} is not CSV: {error}. Numbers need no quotes.") from None
+        yield from cells or [""]
+        begin += len(part) + 1
 
 
 def _number(cell: str, where: str, column: int, line: int) -> float:

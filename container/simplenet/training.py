@@ -34,6 +34,8 @@ def main() -> int:
     paths = Paths.from_environment()
     with suppress(OSError):
         paths.failure.unlink()  # of an earlier job in the same place, on one's own machine
+    # What torch says to itself of a lost connection, with the frames of its stack.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Over a second, for torch is in it; a SIGTERM that comes now is answered by the job, which may
     # have a checkpoint to make a model of.
     from simplenet import job  # noqa: PLC0415

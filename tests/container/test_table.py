@@ -105,6 +105,25 @@ def test_a_refusal_ends_with_its_cure(text: bytes, cure: str) -> None:
     assert str(refused.value).endswith(cure)
 
 
+@pytest.mark.parametrize("cell", ["%d.5", "+%d.5", '"%d.5"', " %d.5"])
+def test_a_line_of_many_blocks_is_one_row(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    """It is read in parts, whichever way; a fault has its column as ever."""
+    monkeypatch.setattr(table, "BLOCK_BYTES", 16)
+    cells = [cell % number for number in range(3_000)]
+    line = ",".join(cells).encode()
+    rows = read(line + b"\r\n" + line)
+
+    np.testing.assert_array_equal(rows, np.tile(np.arange(3_000, dtype=np.float32) + 0.5, (2, 1)))
+    with pytest.raises(TableError, match="line 2 has 2,999 columns; expected 3,000"):
+        read(line + b"\n" + ",".join(cells[1:]).encode())
+    with pytest.raises(TableError, match="line 1, column 3001 is empty"):
+        read(line + b",\n")
+    with pytest.raises(TableError, match="line 1, column 3001 is 'x'"):
+        read(line + b",x," + line)
+    with pytest.raises(TableError, match=f"not UTF-8 text .byte {len(line) + 2} is 0xff"):
+        read(line + b",\xff," + line)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 64, 4096])
 def test_blocks_of_any_size_give_the_same_rows(

@@ -23,11 +23,14 @@ from tests.host import Trained
 from tests.programs.program import Program, started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 # More than any of these jobs needs before it is stopped.
 ENDLESS = 1_000_000
+
+# Names that are all this machine's.
+LOCAL = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 # The program `train`, but at a port that no other job of this machine meets at, and with less
 # patience, if it is to be tried.
@@ -66,15 +69,14 @@ def start(tmp_path: Path, port: int) -> Iterator[Callable[..., list[Host]]]:
             sharded: bool = False,
             strangers: tuple[str, ...] = (),
             validation: np.ndarray | None = None,
+            names: Sequence[str] = LOCAL,
             silence: int = meeting.SILENCE,
             **settings: float | str,
         ) -> list[Host]:
-            # All of them are this machine's.
-            names = [f"127.0.0.{number}" for number in range(1, len(parts) + 1)]
             given = {name: str(value) for name, value in settings.items()}
             distribution = "ShardedByS3Key" if sharded else "FullyReplicated"
             hosts = []
-            for name, rows in zip(names, parts, strict=True):
+            for name, rows in zip(names, parts, strict=False):
                 if rows is None:
                     continue
                 paths = Paths(tmp_path / name)
@@ -85,7 +87,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Callable[..., list[Host]]]:
                     np.savetxt(train / "a.csv", rows, delimiter=",")
                 resources = {
                     "current_host": name,
-                    "hosts": [*names, *strangers],
+                    "hosts": [*names[: len(parts)], *strangers],
                     "network_interface_name": "lo",
                 }
                 if validation is not None:
@@ -312,6 +314,61 @@ def test_a_host_that_is_lost_while_they_meet_ends_the_others(
 
     assert [1] == codes(*hosts), logs(*hosts)
     assert hosts[0].failure.startswith(f"Lost contact with 127.0.0.{whose}: it ended, or was")
+
+
+def test_a_host_that_came_and_was_lost_is_missed_when_the_last_comes(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """That all have come does not mean that all are there (T50); its name is said (T12)."""
+    first, second = start(moon_rows, moon_rows, None, silence=4)
+    first.program.wait_for(" s for 127.0.0.3")
+    second.program.send(signal.SIGKILL)
+    (third,) = start(None, None, moon_rows, silence=4)
+
+    assert [1, 1] == codes(first, third), logs(first, third)
+    for host in (first, third):
+        assert host.failure.startswith("Lost contact with 127.0.0.2: it ended, or was silent for 4")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_first_host_that_is_silent_while_they_meet_holds_up_nobody(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray, *, asked: bool
+) -> None:
+    """The others know of it by no signal of their system (T50), and hear SIGTERM meanwhile (T8)."""
+    first, second = start(moon_rows, moon_rows, None, silence=3)
+    second.program.wait_for(" s for 127.0.0.3")
+    first.program.send(signal.SIGSTOP)
+    if asked:
+        second.program.send(signal.SIGTERM)
+
+    assert [0 if asked else 1] == codes(second), logs(first, second)
+    if not asked:
+        assert second.failure.startswith("Lost contact with 127.0.0.1: it ended, or was silent")
+
+
+def test_a_host_that_fails_does_not_wait_for_a_silent_one(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """To tell it so is tried, and no more (T12)."""
+    (first,) = start(moon_rows, None)
+    first.program.wait_for(" s for 127.0.0.2")
+    first.program.send(signal.SIGSTOP)
+    (second,) = start(None, moon_rows, epochs="few")
+
+    assert 1 == second.program.code()
+    assert "Hyperparameter epochs is 'few'" in second.failure
+
+
+def test_the_first_host_need_not_know_its_own_name(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """SageMaker's DNS may come later (T50); the others look for it as long as the job says."""
+    names = ("algo-1.invalid", "127.0.0.2")
+    first, second = start(moon_rows, moon_rows, names=names, wait_seconds=1)
+
+    assert [1, 1] == codes(first, second), logs(first, second)
+    assert first.failure.startswith("After 1 s there is still no 127.0.0.2; expected all hosts")
+    assert second.failure.startswith("After 1 s there is still no algo-1.invalid; expected all")
 
 
 def test_a_port_that_is_taken_is_named(
