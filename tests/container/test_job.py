@@ -90,6 +90,19 @@ def test_patience_says_what_it_did(
     assert "patience: validation" not in caplog.text
 
 
+def test_all_files_of_a_channel_count(
+    train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says how many there were (T22)."""
+    caplog.set_level("INFO")
+    put(split, "test", np.array([[1, 0, 0], [0, 1, 1]]), "more.csv")
+    size = sum(path.stat().st_size for path in (split.channels / "test").iterdir())
+
+    assert 0 == train(epochs=1)
+    sentence = f"channel test: 2 files, {size} bytes, 77 rows of a label and 2 features"
+    assert sentence in caplog.messages
+
+
 def test_a_validation_channel_of_one_class_has_no_roc_auc(
     train: Callable[..., int], split: Paths, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -97,7 +110,7 @@ def test_a_validation_channel_of_one_class_has_no_roc_auc(
     caplog.set_level("INFO")
     put(split, "validation", np.array([[1, 0, 0], [1, 1, 1]]))
 
-    assert 0 == train(epochs=2)
+    assert 0 == train(epochs=3)
     assert "validation_roc_auc=" not in caplog.text
     assert 1 == caplog.messages.count("validation_roc_auc needs both classes; the channel has one")
     assert "nan" not in caplog.text.lower()
