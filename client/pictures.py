@@ -221,7 +221,7 @@ def _draw_points(axes: Axes, rows: Rows) -> None:
     )
     handles, _ = points.legend_elements()
     names = [f"label {label}" for label in np.unique(rows.labels)]
-    axes.legend(handles, names, loc="upper right")
+    axes.legend(handles, names, loc="upper left")
 
 
 def _save(figure: Figure, path: Path) -> None:

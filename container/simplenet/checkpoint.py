@@ -74,7 +74,7 @@ class Checkpoints:
             return None
         name = f"checkpoint-{state.epoch:07}-{state.step:010}.safetensors"
         tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
-        # No metadata, of which a reader takes only so much.
+        # Not among the metadata, of which a reader takes only so much.
         history = bytearray(json.dumps(state.history).encode())
         tensors["history"] = torch.frombuffer(history, dtype=torch.uint8)
         metadata = {

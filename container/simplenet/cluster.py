@@ -1,6 +1,6 @@
 """The hosts of one job: who they are, how they find each other, and what they add up.
 
-All communication is torch.distributed's; a job of one host never imports it.
+All communication is torch.distributed's; a job of one host does without it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from torch import distributed
 
 from simplenet import meeting
 from simplenet.meeting import ClusterError, Meeting
@@ -98,8 +99,6 @@ class Cluster:
             Meeting(self.hosts, self.rank, stop).decline()
 
     def _join(self, store: TCPStore) -> None:
-        from torch import distributed  # noqa: PLC0415  # time that one host need not spend
-
         # gloo and nccl take their interface from the environment only.
         if self.interface is not None and self.interface in dict(socket.if_nameindex()).values():
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = self.interface
@@ -118,8 +117,6 @@ class Cluster:
         """Part once everyone has come this far: what the first host writes is then written."""
         if self.size == 1:
             return
-        from torch import distributed  # noqa: PLC0415
-
         self.sum([0])
         distributed.destroy_process_group()
 
@@ -127,8 +124,6 @@ class Cluster:
         """Return the sum of a tensor over the hosts, the same to the bit on each of them."""
         if self.size == 1:
             return tensor
-        from torch import distributed  # noqa: PLC0415
-
         try:
             if tensor.numel() > _FEW_NUMBERS:
                 distributed.all_reduce(tensor)
@@ -167,8 +162,6 @@ class Cluster:
         """Give all hosts the first one's tensors, in place."""
         if self.size == 1:
             return
-        from torch import distributed  # noqa: PLC0415
-
         try:
             for tensor in tensors:
                 # gloo and nccl carry what lies on their own device.

@@ -208,7 +208,7 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
         # learning_rate is what it says of lr
         other
         for other, knob in known.items()
-        if knob.metadata["help"].startswith(words.replace("_", " "))
+        if knob.metadata["help"].startswith(words.replace("_", " ") + " ")
     ]
     hint = f" Did you mean {close[0]}?" if close else ""
     return f"Hyperparameter {name!r} is not known.{hint} Known are: {', '.join(known)}."

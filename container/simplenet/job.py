@@ -155,7 +155,7 @@ def _begin(
     tensors = state.tensors()
     cluster.share(tensors.values())
     state.restore(tensors, state.history)
-    if not cluster.first:
+    if not cluster.first and not state.untrained:
         log.info(
             "training goes on after epoch %s and %s steps, as on %s",
             *(state.epoch, state.step, cluster.hosts[0]),

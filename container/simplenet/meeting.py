@@ -14,6 +14,8 @@ from datetime import timedelta
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from torch import distributed
+
 from simplenet.stop import Stopped
 
 if TYPE_CHECKING:
@@ -57,12 +59,14 @@ class Meeting:
         self._hosts = hosts
         self._rank = rank
         self._stop = stop
-        #: How often a host has said in the store that it lives.
+        #: How often a host has said in the store that it lives, and when it did last.
         self._signs = dict.fromkeys(hosts, 0)
-        #: When it did last, or, as long as it has not come, when its name was last known.
         self._last = dict[str, float]()
-        self._said = ""
-        self._progress = time.monotonic()
+        #: Since when the name of one that has not come is known no more.
+        self._gone = dict[str, float]()
+        self._said: list[str] = []
+        #: When the store last answered, if it has been asked.
+        self._answered = math.inf
 
     def hold(self, wait: float, then: Callable[[TCPStore], None]) -> None:
         """Meet the other hosts within so many seconds, and do with their store what comes `then`.
@@ -91,7 +95,7 @@ class Meeting:
                 leave = min(leave, now + _PATIENCE)
             if now > leave:
                 raise Stopped
-            if now > self._progress + SILENCE + _PATIENCE:
+            if now > self._answered + SILENCE + _PATIENCE:
                 raise ClusterError(lost(self._hosts[:1] if self._rank else self._hosts[1:]))
         if errors and self._rank and isinstance(errors[0], RuntimeError):  # the store is gone
             raise Stopped if self._stop.requested else ClusterError(lost(self._hosts[:1]))
@@ -111,12 +115,12 @@ class Meeting:
 
     def _meet(self, wait: float, proposal: str = "") -> TCPStore:
         """Return the store when all have come to it, or raise what one of them proposed first."""
-        from torch import distributed  # noqa: PLC0415  # time that one host need not spend
-
         until = time.monotonic() + wait
-        Thread(target=self._look_up_names, daemon=True).start()
+        for host in self._hosts[:1] if self._rank else self._hosts:
+            Thread(target=self._look_up, args=(host,), daemon=True).start()
         if self._rank:
             self._find_first(wait, until)
+        self._answered = time.monotonic()
         store: TCPStore = distributed.TCPStore(  # type: ignore[attr-defined]
             self._hosts[0] if self._rank else "127.0.0.1",
             PORT,
@@ -126,9 +130,9 @@ class Meeting:
             master_listen_fd=None if self._rank else _listen(),
         )
         if not proposal:
-            store.add("came", 1)
+            store.set(_came(self._hosts[self._rank]), "")
         while not store.check(["agreed"]):
-            self._progress = time.monotonic()
+            self._answered = time.monotonic()
             store.add(_key(self._hosts[self._rank]), 1)
             if proposal := proposal or self._propose(store, wait, until):
                 # Of several that propose something now, one is heard.
@@ -148,23 +152,25 @@ class Meeting:
         """Wait until the first host listens: SageMaker's DNS may come later than its containers."""
         first = self._hosts[0]
         while not _listens(first):
-            now = self._progress = time.monotonic()
+            now = time.monotonic()
             if self._stop.requested:
                 until = min(until, now + _FAREWELL)
             if now > until:
                 raise Stopped if self._stop.requested else ClusterError(_absent([first], wait))
             if silent := self._silent():
                 raise ClusterError(lost(silent))
-            self._say(_waiting([first], wait))
+            self._say([first], wait)
             time.sleep(_POLL)
 
-    def _look_up_names(self) -> None:
-        """Look up the names of those that this host waits for, as long as it does."""
-        hosts = self._hosts[:1] if self._rank else self._hosts
-        while missing := [host for host in hosts if not self._signs[host]]:
-            for host in missing:
-                if address(host):
-                    self._last[host] = time.monotonic()
+    def _look_up(self, host: str) -> None:
+        """Look up a name until its host has come; one known once, and not any more, is gone."""
+        known = False
+        while not self._signs[host]:
+            if address(host):
+                known = True
+                self._gone.pop(host, None)
+            elif known:
+                self._gone.setdefault(host, time.monotonic())
             time.sleep(1)
 
     def _propose(self, store: TCPStore, wait: float, until: float) -> str:
@@ -173,42 +179,43 @@ class Meeting:
             return _STOP
         if self._rank:
             # The first host watches them all, and says what it waits for.
-            self._signs[self._hosts[0]] = store.add(_key(self._hosts[0]), 0)
-            if store.check(["waiting"]):
-                self._say(store.get("waiting").decode())
+            self._look(store, self._hosts[:1])
+            if store.check(["missing"]):
+                others = store.get("missing").decode().split("\n")
+                self._say([host for host in others if host != self._hosts[self._rank]], wait)
             return ""
-        self._look(store)
+        self._look(store, self._hosts)
         now = time.monotonic()
         if silent := self._silent():
             return lost(silent)
-        come = [host for host, signs in self._signs.items() if signs]
-        here = [host for host in come if now - self._last[host] < _FRESH]
-        if store.add("came", 0) == len(here) == len(self._hosts):
+        absent = [host for host in self._hosts if now - self._last.get(host, -math.inf) > _FRESH]
+        if not absent and store.check([_came(host) for host in self._hosts]):
             return _GO
-        missing = [host for host in self._hosts if host not in come]
-        if missing and now > until:
-            return _absent(missing, wait)
-        if missing:
-            store.set("waiting", _waiting(missing, wait))
-            self._say(_waiting(missing, wait))
+        if absent and now > until:
+            return _absent(absent, wait)
+        if missing := [host for host, signs in self._signs.items() if not signs]:
+            store.set("missing", "\n".join(missing))
+            self._say(missing, wait)
         return ""
 
-    def _look(self, store: TCPStore) -> None:
+    def _look(self, store: TCPStore, hosts: Iterable[str]) -> None:
         """See who has given a sign of life since this host last looked."""
-        for host, before in self._signs.items():
+        for host in hosts:
             signs = store.add(_key(host), 0)
-            if signs > before:
+            if signs > self._signs[host]:
                 self._signs[host], self._last[host] = signs, time.monotonic()
 
     def _silent(self) -> list[str]:
         """Return those that have been there, and have given no sign of life for long."""
         now = time.monotonic()
-        return [host for host, last in [*self._last.items()] if now - last > SILENCE]
+        since = {**self._gone, **self._last}
+        return [host for host in self._hosts if now - since.get(host, now) > SILENCE]
 
-    def _say(self, waiting: str) -> None:
-        if waiting != self._said:
-            log.info("%s", waiting)
-        self._said = waiting
+    def _say(self, hosts: list[str], wait: float) -> None:
+        """Say whom this host waits for, if that is new."""
+        if hosts and hosts != self._said:
+            log.info("waiting up to %g s for %s", wait, " and ".join(hosts))
+        self._said = hosts
 
     def _leave(self, store: TCPStore) -> None:
         """Go; but the first host, with which the store goes, not before the others know why."""
@@ -223,6 +230,11 @@ class Meeting:
 def _key(host: str) -> str:
     """Return the store's name for the number of signs of life of a host."""
     return f"signs of {host}"
+
+
+def _came(host: str) -> str:
+    """Return the store's name for what is there when a host has come to go on."""
+    return f"{host} came"
 
 
 def address(host: str) -> str | None:
@@ -244,10 +256,6 @@ def lost(hosts: Iterable[str]) -> str:
         f"Lost contact with {' or '.join(hosts)}: it ended, or was silent for {SILENCE} s. Its own "
         "log and failure file say why, unless its machine is gone."
     )
-
-
-def _waiting(hosts: Iterable[str], wait: float) -> str:
-    return f"waiting up to {wait:g} s for {' and '.join(hosts)}"
 
 
 def _absent(hosts: Iterable[str], wait: float) -> str:

@@ -1,7 +1,8 @@
 """CSV bytes to a float32 array and back: the one reader of training files and request bodies.
 
 A table has no header, a number in every cell, and as many cells in each line as in the first.
-`_parse_strictly` is the definition; the two faster parsers only ever agree with it or decline.
+`_parse_strictly` is the definition; the two faster parsers only ever agree with it or decline (but
+that `-0` may be 0).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
@@ -30,6 +32,9 @@ BLOCK_BYTES = 2048 << 10
 # very many columns it loses at any size, since it keeps an array for each.
 _FEW_BYTES = 32 << 10
 _MANY_COLUMNS = 1_000
+
+# Of csv for a whole process; a number may have any length.
+csv.field_size_limit(sys.maxsize)
 
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 _QUOTED = re.compile(rb'(?<![^,\r\n])"([^",\r\n]*)"(?![^,\r\n])')

@@ -142,6 +142,12 @@ def test_blocks_of_any_size_give_the_same_rows(
         read(text + b"1,2\n", threads=threads)
 
 
+@pytest.mark.parametrize("line", [b"1.%s,2", b"+1.%s,2", b'"1.%s",2'])
+def test_a_number_may_have_any_length(line: bytes) -> None:
+    """However it is read."""
+    assert [[1, 2]] == read(line % (b"0" * 200_000)).tolist()
+
+
 def test_the_number_of_columns_may_be_known_before() -> None:
     """A table of another width is refused at its first line, however wide it is."""
     with pytest.raises(TableError, match="line 1 has 3 columns; expected 2"):

@@ -374,6 +374,21 @@ def test_the_first_host_need_not_know_its_own_name(
     assert second.failure.startswith("After 1 s there is still no algo-1.invalid; expected all")
 
 
+def test_a_host_that_ends_and_comes_again_is_met(
+    start: Callable[..., list[Host]], moon_rows: np.ndarray
+) -> None:
+    """Before all have met nothing is lost by it (T50)."""
+    first, second = start(moon_rows, moon_rows, None, epochs=1, silence=30)
+    second.program.wait_for(" s for 127.0.0.3")
+    second.program.send(signal.SIGKILL)
+    again, third = start(None, moon_rows, moon_rows, epochs=1, silence=30)
+
+    assert [0, 0, 0] == codes(first, again, third), logs(first, again, third)
+    for number, host in enumerate((first, again, third), 1):
+        assert f"for 127.0.0.{number}\n" not in logs(host)
+        assert f"for 127.0.0.{number} and" not in logs(host)
+
+
 def test_a_port_that_is_taken_is_named(
     start: Callable[..., list[Host]], port: int, moon_rows: np.ndarray
 ) -> None:
