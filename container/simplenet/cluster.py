@@ -1,4 +1,4 @@
-"""The hosts of one job: who they are, how they find each other, and what they add up.
+"""The hosts of one job: who they are, and what they add up once they have met.
 
 All communication is torch.distributed's; a job of one host does without it.
 """
