@@ -46,6 +46,7 @@ IMAGE = os.environ.get("IMAGE", "simplenet-sagemaker")
 WORKER = "simplenet.worker.Worker"
 ROUNDS = 9
 ROW_ROUNDS = 21  # of a second each: one row takes little, and its ratio strays by a tenth in nine
+BODY_ROUNDS = 21  # of a twentieth of a second and more
 STALLED = 64
 
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"
@@ -185,7 +186,7 @@ def bodies(home: Path) -> Iterator[Row]:
 def _in_turn(*calls: Callable[[], None]) -> list[float]:
     """Return the median milliseconds of each call; they take turns."""
     times: list[list[float]] = [[] for _ in calls]
-    for _ in range(ROUNDS + 1):
+    for _ in range(BODY_ROUNDS + 1):
         for mine, call in zip(times, calls, strict=True):
             started = time.perf_counter()
             call()

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Seconds until `Stopped` is raised again where nothing came of it.
+_AGAIN = 0.1
+
 
 class Stopped(BaseException):
     """The job is to end now; like KeyboardInterrupt no error, so that nothing takes it for one."""
@@ -31,16 +34,14 @@ class Stop:
         signal.signal(signal.SIGTERM, lambda *_: self.request())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         signal.signal(signal.SIGALRM, lambda *_: self._raise())
-        self._ask_again_where_dropped()
+        self._say_nothing_of_what_is_dropped()
 
-    def _ask_again_where_dropped(self) -> None:
-        """Python drops what is raised while it frees an object: then ask again, a little later."""
+    def _say_nothing_of_what_is_dropped(self) -> None:
+        """Python prints what is raised while it frees an object; it is raised again anyhow."""
         hook = sys.unraisablehook
 
         def look(dropped: sys.UnraisableHookArgs) -> None:
-            if dropped.exc_type is Stopped:
-                signal.setitimer(signal.ITIMER_REAL, 0.01)
-            else:
+            if dropped.exc_type is not Stopped:
                 hook(dropped)
 
         sys.unraisablehook = look
@@ -58,6 +59,8 @@ class Stop:
     def _raise(self) -> None:
         if self._inside:
             self._raised = True
+            # Python drops what is raised while it frees an object, and so does some compiled code.
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
             raise Stopped
 
     @contextmanager
@@ -68,8 +71,8 @@ class Stop:
             if self.requested:
                 raise Stopped
             yield
-            # Some libraries drop what is raised in them; the wish stands all the same.
-            if self.requested:
+            if self.requested:  # and all that was raised, dropped
                 raise Stopped
         finally:
             self._inside = False
+            signal.setitimer(signal.ITIMER_REAL, 0)

@@ -12,7 +12,7 @@ import io
 import re
 import sys
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 import numpy as np
@@ -20,7 +20,6 @@ import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -60,7 +59,7 @@ def read(
 
     `name` is what errors call the source, and `first_line` the number of its first line. `columns`
     is how many there must be; by default what the first line has. Blank lines at the end are no
-    rows. `threads` parse that many blocks at a time.
+    rows. `threads` is how many blocks are parsed at a time.
 
     Raises:
         TableError: for the first cell, line or byte that cannot be read.
@@ -141,13 +140,23 @@ def _rest_of_line(stream: BinaryIO) -> Iterator[bytes]:
 def _parse_ahead(
     blocks: Iterable[bytes], columns: int | None, threads: int
 ) -> Iterator[tuple[bytes, NDArray[np.float32] | None]]:
-    """Parse the next blocks while one is used: pandas lets go of the interpreter meanwhile."""
+    """Parse blocks, the next ones while one is used: pandas lets go of the interpreter meanwhile.
+
+    The thread that reads is one of the `threads`, and parses what the others have no time for: one
+    more than there are cores would only have them wait for each other.
+    """
     waiting: deque[tuple[bytes, Future[NDArray[np.float32] | None]]] = deque()
-    pool = ThreadPoolExecutor(threads)
+    others = threads - 1
+    pool = ThreadPoolExecutor(max(others, 1))  # starts no thread that it has no work for
     try:
         for block in blocks:
-            waiting.append((block, pool.submit(_parse_quickly, block, columns)))
-            if len(waiting) > threads:
+            if sum(not parsed.done() for _, parsed in waiting) < 2 * others:
+                parsed = pool.submit(_parse_quickly, block, columns)
+            else:
+                parsed = Future()
+                parsed.set_result(_parse_quickly(block, columns))
+            waiting.append((block, parsed))
+            while waiting and (waiting[0][1].done() or len(waiting) > 3 * threads):
                 first, parsed = waiting.popleft()
                 yield first, parsed.result()
         for last, parsed in waiting:
