@@ -187,8 +187,7 @@ class Cluster:
             Exception: whatever the work of this one raises.
         """
         if self.size == 1:
-            with stop.interrupts():
-                return work()
+            return stop.interrupt(work)
         results: list[T] = []
         errors: list[Exception] = []
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 # Seconds until `Stopped` is raised again where nothing came of it.
 _AGAIN = 0.1
@@ -26,8 +27,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
-        self._inside = False  # of `interrupts`
-        self._raised = False
+        self._inside = False  # of `interrupt`
 
     def listen(self) -> None:
         """Take SIGTERM from now on, and one that has waited since the program was started."""
@@ -50,29 +50,35 @@ class Stop:
         """Ask the job to end: at once where nothing could be lost, else at its next step.
 
         Raises:
-            Stopped: inside of `interrupts`.
+            Stopped: within `interrupt`.
         """
         self.requested = True
-        if not self._raised:
-            self._raise()
+        self._raise()
 
     def _raise(self) -> None:
-        if self._inside:
-            self._raised = True
-            # Python drops what is raised while it frees an object, and so does some compiled code.
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        if not self._inside:
+            return
+        # Python drops what is raised while it frees an object, and so does some compiled code.
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        if not isinstance(sys.exc_info()[1], Stopped):  # else it is on its way, and cleans up
             raise Stopped
 
-    @contextmanager
-    def interrupts(self) -> Iterator[None]:
-        """Raise `Stopped` as soon as the job is to stop, in the midst of whatever runs inside."""
-        self._inside, self._raised = True, False
+    def interrupt(self, work: Callable[[], T]) -> T:
+        """Return what `work` does, unless the job is to stop: then raise `Stopped` in its midst."""
         try:
-            if self.requested:
-                raise Stopped
-            yield
-            if self.requested:  # and all that was raised, dropped
-                raise Stopped
+            self._inside = True
+            self._heed()
+            result = work()
+            self._inside = False
+            self._heed()  # all that was raised may have been dropped
+        except BaseException:
+            self._inside = False  # already here: in `finally`, Stopped could come before it
+            raise
         finally:
             self._inside = False
             signal.setitimer(signal.ITIMER_REAL, 0)
+        return result
+
+    def _heed(self) -> None:
+        if self.requested:
+            raise Stopped

@@ -203,10 +203,10 @@ def test_a_stop_before_training_takes_nothing_from_the_checkpoint_of_another_job
 def test_a_stop_interrupts_only_what_may_be_interrupted() -> None:
     """Elsewhere it is remembered, so that nothing is half done."""
     stop = Stop()
-    with pytest.raises(Stopped), stop.interrupts():
-        stop.request()
-    with pytest.raises(Stopped), stop.interrupts():
-        pytest.fail("this must not be reached")
+    with pytest.raises(Stopped):
+        stop.interrupt(stop.request)
+    with pytest.raises(Stopped):
+        stop.interrupt(lambda: pytest.fail("this must not be reached"))
     stop.request()
 
 

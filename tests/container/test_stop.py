@@ -7,13 +7,14 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from simplenet.stop import Stop, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 
 class Freed:
@@ -64,8 +65,78 @@ def test_a_stop_that_is_dropped_is_asked_for_again(
     """What is raised while an object is freed is dropped, with a traceback, and some compiled code
     drops it too; a job that reads for an hour must not go on (T8).
     """
-    with pytest.raises(Stopped), stop.interrupts():
-        work()
+    with pytest.raises(Stopped):
+        stop.interrupt(work)
 
     assert stop.requested
     assert "Stopped" not in capsys.readouterr().err
+
+
+def test_a_stop_does_not_disturb_how_the_work_is_left(stop: Stop) -> None:
+    """What it opened is closed, however long that takes, and what comes after is let alone (T8)."""
+    done = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+        finally:
+            time.sleep(0.3)
+            done.append("closed")
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("left")
+
+    with pytest.raises(Stopped):
+        stop.interrupt(work)
+    time.sleep(0.3)
+
+    assert ["closed", "left"] == done
+
+
+def terminate_at(step: int, stop: Stop, work: Callable[[], None]) -> tuple[int, str]:
+    """Interrupt work by a SIGTERM before one of the steps that `interrupt` itself takes.
+
+    Return how many steps there were, and what came of it.
+    """
+    taken = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal taken
+        if frame.f_code is Stop.interrupt.__code__:
+            frame.f_trace_opcodes = True
+            taken += event == "opcode"
+            if event == "opcode" and taken == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        stop.interrupt(work)
+    except (Stopped, OSError) as error:
+        return taken, type(error).__name__
+    finally:
+        sys.settrace(before)
+    return taken, "done"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_sigterm_at_any_step_is_not_raised_later(
+    stop: Stop, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """Nor anywhere else than in the work: what is saved afterwards is saved whole (T8)."""
+    monkeypatch.setattr("simplenet.stop._AGAIN", 0.001)
+
+    def work() -> None:
+        if fails:
+            raise OSError
+
+    step, steps, found = 0, 1, set()
+    while step <= steps:
+        step += 1
+        stop.requested = False
+        steps, outcome = terminate_at(step, stop, work)
+        time.sleep(0.005)
+        found.add(outcome)
+
+    assert {"Stopped", "OSError" if fails else "done"} == found
