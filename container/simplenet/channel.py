@@ -156,9 +156,10 @@ def is_data(path: Path, directory: Path) -> bool:
 def _read_file(path: Path, name: str, columns: int | None) -> Iterator[NDArray[np.float32]]:
     """Yield the rows of one file, block by block, decompressed where its name ends in .gz."""
     line = 1
+    threads = max(2, torch.get_num_threads())  # parse while the source, which may be S3, is awaited
     with cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as stream:
         try:
-            for block in table.read(stream, name, columns, torch.get_num_threads()):
+            for block in table.read(stream, name, columns, threads):
                 _check(block, name, line)
                 yield block
                 line += len(block)
