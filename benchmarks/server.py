@@ -94,12 +94,17 @@ class Server:
             return False
 
 
+def exported(program: str) -> dict[str, str]:
+    """Return the allocator's settings that one of the container's programs exports."""
+    return dict(re.findall(r"(MALLOC_\w+)=(\d+)", (CONTAINER / program).read_text("utf-8")))
+
+
 @contextmanager
 def serving(home: Path, kind: str, app: str, workers: int = 1) -> Iterator[Server]:
     """Run our gunicorn over the model in `home`."""
     command = [sys.executable, "-m", "gunicorn", "--config", str(CONTAINER / "gunicorn.conf.py")]
     command += ["--workers", str(workers), "--worker-class", kind, app]
-    with running(home, [*command, "--bind", "127.0.0.1:PORT"]) as server:
+    with running(home, [*command, "--bind", "127.0.0.1:PORT"], exported("serve")) as server:
         yield server
 
 

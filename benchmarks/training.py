@@ -30,6 +30,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.report import Row
+from benchmarks.server import exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,8 +152,7 @@ def _alone(work: str, directory: Path) -> dict[str, float]:
     path = os.pathsep.join(map(str, (PROJECT, PROJECT / "container")))
     environment = {**os.environ, "PYTHONPATH": path}
     if work != "pandas":
-        program = (PROJECT / "container" / "train").read_text(encoding="utf-8")
-        environment |= dict(re.findall(r"(MALLOC_\w+)=(\d+)", program))
+        environment |= exported("train")
     printed = subprocess.check_output(command, env=environment)
     found: dict[str, float] = json.loads(printed.splitlines()[-1])
     return found

@@ -182,11 +182,12 @@ def _parse_quickly(block: bytes, columns: int | None) -> NDArray[np.float32] | N
 
 def _parse_plain(block: bytes) -> NDArray[np.float32] | None:
     """Parse numbers that are JSON's numbers too, or decline."""
-    block = _unquoted(block.replace(b"\r\n", b"\n"))
+    block = block.replace(b"\r\n", b"\n")
     return _parse_long_lines(block) if len(block) > 2 * BLOCK_BYTES else _parse_json(block)
 
 
 def _parse_json(block: bytes) -> NDArray[np.float32] | None:
+    block = _unquoted(block)
     if block.translate(None, _PLAIN):
         return None
     try:
